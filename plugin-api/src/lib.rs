@@ -1,0 +1,3 @@
+//! Scaffold.
+pub mod id;
+pub use id::{ChunkId, ContextId, ModelId, PluginId, ProviderId};
