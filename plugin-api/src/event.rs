@@ -1,0 +1,506 @@
+//! What an exchange tells its client, in order.
+//!
+//! The grammar, which the host checks (rule names in brackets):
+//! parts are numbered from 0 in order of first appearance and keep one kind; a tool call's
+//! [`Delta`](ChatEvent::ToolCallDelta) comes after its [`Start`](ChatEvent::ToolCallStart) and before
+//! its [`End`](ChatEvent::ToolCallEnd) (`tool-call-order`); every started call ends before the finish
+//! (`tool-call-ends`); [`Finish`](ChatEvent::Finish) comes once and is the last event
+//! (`finish-is-last`).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::chat::{
+    Citation, Content, ContentPart, Continuity, Message, Opaque, Reasoning, Role, Text, ToolCall,
+    ToolKind,
+};
+
+/// One step of a streamed answer.
+///
+/// `part` numbers the piece of the assistant's message that an event belongs to, so that
+/// [`Transcript`] can rebuild the message exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ChatEvent {
+    /// The vendor accepted the request.
+    Started {
+        /// The vendor's id of the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The model that really answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// More text.
+    TextDelta {
+        /// The part it belongs to.
+        part: u32,
+        /// The new text.
+        text: String,
+    },
+    /// More reasoning.
+    ReasoningDelta {
+        /// The part it belongs to.
+        part: u32,
+        /// The new text.
+        text: String,
+        /// Whether this is the vendor's summary, not the reasoning itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        summary: bool,
+    },
+    /// More of a refusal.
+    RefusalDelta {
+        /// The part it belongs to.
+        part: u32,
+        /// The new text.
+        text: String,
+    },
+    /// A tool call begins.
+    ToolCallStart {
+        /// The part it belongs to.
+        part: u32,
+        /// Links the call to its result; never empty.
+        id: String,
+        /// The tool's name; never empty.
+        name: String,
+        /// How the tool is called.
+        #[serde(default)]
+        kind: ToolKind,
+    },
+    /// More of a tool call's arguments.
+    ToolCallDelta {
+        /// The part it belongs to.
+        part: u32,
+        /// The new piece of the arguments.
+        arguments: String,
+    },
+    /// A tool call is complete.
+    ToolCallEnd {
+        /// The part it belongs to.
+        part: u32,
+    },
+    /// A token that must be sent back with this part.
+    Continuity {
+        /// The part it belongs to.
+        part: u32,
+        /// The token; the host stamps its issuer.
+        continuity: Continuity,
+    },
+    /// A source of what was said.
+    Citation {
+        /// The text part it belongs to.
+        part: u32,
+        /// The source.
+        citation: Box<Citation>,
+    },
+    /// A vendor's own block, whole.
+    Opaque {
+        /// The part it is.
+        part: u32,
+        /// The block.
+        block: Opaque,
+    },
+    /// A picture or sound that the model made, whole or a piece.
+    MediaDelta {
+        /// The part it belongs to.
+        part: u32,
+        /// MIME type such as `image/png`.
+        media_type: String,
+        /// The new bytes, not encoded.
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Tokens used so far; cumulative, the last one counts.
+    Usage(Usage),
+    /// Something was dropped, changed or looks wrong, and the answer goes on.
+    Warning {
+        /// What, in one line.
+        message: String,
+    },
+    /// The answer is complete.
+    Finish {
+        /// Why it ended.
+        reason: FinishReason,
+        /// The vendor's own word, where it says more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+}
+
+impl ChatEvent {
+    /// Returns the event's name as contract rules and `--json` spell it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::TextDelta { .. } => "text-delta",
+            Self::ReasoningDelta { .. } => "reasoning-delta",
+            Self::RefusalDelta { .. } => "refusal-delta",
+            Self::ToolCallStart { .. } => "tool-call-start",
+            Self::ToolCallDelta { .. } => "tool-call-delta",
+            Self::ToolCallEnd { .. } => "tool-call-end",
+            Self::Continuity { .. } => "continuity",
+            Self::Citation { .. } => "citation",
+            Self::Opaque { .. } => "opaque",
+            Self::MediaDelta { .. } => "media-delta",
+            Self::Usage(_) => "usage",
+            Self::Warning { .. } => "warning",
+            Self::Finish { .. } => "finish",
+        }
+    }
+
+    /// Reports whether the event carries something that the model said.
+    ///
+    /// Until the first such event a failed request may be sent again unseen.
+    #[must_use]
+    pub const fn is_content(&self) -> bool {
+        !matches!(
+            self,
+            Self::Started { .. } | Self::Usage(_) | Self::Warning { .. } | Self::Finish { .. }
+        )
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model was done, or met a stop text.
+    Stop,
+    /// A token limit was reached.
+    Length,
+    /// The model waits for tool results.
+    ToolCalls,
+    /// The vendor's filter cut it off, or the model refused.
+    ContentFilter,
+    /// The vendor paused; sending the answer back continues it.
+    Pause,
+    /// The vendor gave up in the middle.
+    Error,
+    /// Anything else; the event's `detail` has the vendor's word.
+    #[serde(other)]
+    Other,
+}
+
+impl FinishReason {
+    /// Returns the reason as `--json` spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Pause => "pause",
+            Self::Error => "error",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Tokens used, in OpenTelemetry's words.
+///
+/// `cached_input_tokens` and `cache_write_tokens` are part of `input_tokens`;
+/// `reasoning_tokens` are part of `output_tokens`. Absent means the vendor did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the whole prompt, cached ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens of the whole answer, reasoning included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Tokens of the prompt read from the vendor's cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_input_tokens: Option<u64>,
+    /// Tokens of the prompt written to the vendor's cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
+    /// Tokens of the answer spent on reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Makes a usage of the two counts that every vendor gives.
+    #[must_use]
+    pub fn new(input_tokens: u64, output_tokens: u64) -> Self {
+        Self {
+            input_tokens: Some(input_tokens),
+            output_tokens: Some(output_tokens),
+            ..Self::default()
+        }
+    }
+
+    /// Overwrites each count that `later` has. Vendors report cumulatively and not always all counts.
+    pub fn update(&mut self, later: &Self) {
+        let keep = |now: &mut Option<u64>, then: Option<u64>| {
+            if then.is_some() {
+                *now = then;
+            }
+        };
+        keep(&mut self.input_tokens, later.input_tokens);
+        keep(&mut self.output_tokens, later.output_tokens);
+        keep(&mut self.cached_input_tokens, later.cached_input_tokens);
+        keep(&mut self.cache_write_tokens, later.cache_write_tokens);
+        keep(&mut self.reasoning_tokens, later.reasoning_tokens);
+    }
+}
+
+/// Rebuilds an assistant's message from its events.
+///
+/// Used to store a conversation, to answer a client that did not ask for a stream, and in tests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    parts: Vec<Option<ContentPart>>,
+    /// The vendor's id of the answer.
+    pub id: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// Tokens used, as last reported.
+    pub usage: Usage,
+    /// Why the answer ended; `None` while it goes on.
+    pub finish: Option<FinishReason>,
+    /// The vendor's own word for the end.
+    pub finish_detail: Option<String>,
+    /// Warnings, in order.
+    pub warnings: Vec<String>,
+}
+
+impl Transcript {
+    /// Makes an empty transcript.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rebuilds a transcript from events.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a ChatEvent>) -> Self {
+        let mut transcript = Self::new();
+        for event in events {
+            transcript.push(event);
+        }
+        transcript
+    }
+
+    /// Adds an event. Events that break the grammar are taken as far as they make sense.
+    pub fn push(&mut self, event: &ChatEvent) {
+        match event {
+            ChatEvent::Started { id, model } => {
+                self.id.clone_from(id);
+                self.model.clone_from(model);
+            }
+            ChatEvent::TextDelta { part, text } => {
+                if let Content::Text(t) = self.part(*part, || Content::Text(Text::default())) {
+                    t.text.push_str(text);
+                }
+            }
+            ChatEvent::ReasoningDelta { part, text, summary } => {
+                let content = self.part(*part, || Content::Reasoning(Reasoning::default()));
+                if let Content::Reasoning(r) = content {
+                    r.text.push_str(text);
+                    r.summary = *summary;
+                }
+            }
+            ChatEvent::RefusalDelta { part, text } => {
+                if let Content::Refusal(t) = self.part(*part, || Content::Refusal(Text::default()))
+                {
+                    t.text.push_str(text);
+                }
+            }
+            ChatEvent::ToolCallStart { part, id, name, kind } => {
+                let mut call = ToolCall::new(id, name, "");
+                call.kind = *kind;
+                self.part(*part, || Content::ToolCall(call));
+            }
+            ChatEvent::ToolCallDelta { part, arguments } => {
+                if let Some(Content::ToolCall(call)) = self.existing(*part) {
+                    call.arguments.push_str(arguments);
+                }
+            }
+            ChatEvent::ToolCallEnd { .. } => {}
+            ChatEvent::Continuity { part, continuity } => {
+                self.part(*part, || Content::Reasoning(Reasoning::default()));
+                if let Some(Some(slot)) = self.parts.get_mut(*part as usize) {
+                    slot.continuity.push(continuity.clone());
+                }
+            }
+            ChatEvent::Citation { part, citation } => {
+                if let Content::Text(t) = self.part(*part, || Content::Text(Text::default())) {
+                    t.citations.push((**citation).clone());
+                }
+            }
+            ChatEvent::Opaque { part, block } => {
+                self.part(*part, || Content::Opaque(block.clone()));
+            }
+            ChatEvent::MediaDelta { part, media_type, data } => self.media(*part, media_type, data),
+            ChatEvent::Usage(usage) => self.usage.update(usage),
+            ChatEvent::Warning { message } => self.warnings.push(message.clone()),
+            ChatEvent::Finish { reason, detail } => {
+                self.finish = Some(*reason);
+                self.finish_detail.clone_from(detail);
+            }
+        }
+    }
+
+    /// Returns the assistant's message as it stands.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        Message::new(Role::Assistant, self.parts.iter().flatten().cloned().collect())
+    }
+
+    /// Returns the text so far, without reasoning.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.message().text()
+    }
+
+    fn media(&mut self, part: u32, media_type: &str, data: &[u8]) {
+        use crate::chat::{DataSource, Media};
+        let start = || {
+            let media = Media::new(DataSource::Inline { data: Vec::new() }).media_type(media_type);
+            if media_type.starts_with("audio/") {
+                Content::Audio(media)
+            } else if media_type.starts_with("image/") {
+                Content::Image(media)
+            } else {
+                Content::File(media)
+            }
+        };
+        if let Content::Image(media) | Content::Audio(media) | Content::File(media) =
+            self.part(part, start)
+            && let DataSource::Inline { data: all } = &mut media.source
+        {
+            all.extend_from_slice(data);
+        }
+    }
+
+    fn existing(&mut self, part: u32) -> Option<&mut Content> {
+        self.parts.get_mut(part as usize)?.as_mut().map(|part| &mut part.content)
+    }
+
+    fn part(&mut self, part: u32, new: impl FnOnce() -> Content) -> &mut Content {
+        // A hand-made library may number parts as it likes; a gap of millions must not allocate.
+        let at = (part as usize).min(MAX_PARTS - 1);
+        if self.parts.len() <= at {
+            self.parts.resize(at + 1, None);
+        }
+        &mut self.parts[at].get_or_insert_with(|| new().into()).content
+    }
+}
+
+/// Most parts that a [`Transcript`] keeps apart.
+const MAX_PARTS: usize = 65_536;
+
+/// Turns a whole message into the events that would have streamed it.
+///
+/// Used for servers that answer at once although a stream was asked for, and by tests.
+pub fn events_of(message: &Message, mut emit: impl FnMut(ChatEvent)) {
+    for (part, piece) in (0u32..).zip(&message.parts) {
+        match &piece.content {
+            Content::Text(text) => {
+                if !text.text.is_empty() {
+                    emit(ChatEvent::TextDelta { part, text: text.text.clone() });
+                }
+                for citation in &text.citations {
+                    emit(ChatEvent::Citation { part, citation: Box::new(citation.clone()) });
+                }
+            }
+            Content::Reasoning(reasoning) => emit(ChatEvent::ReasoningDelta {
+                part,
+                text: reasoning.text.clone(),
+                summary: reasoning.summary,
+            }),
+            Content::Refusal(text) => {
+                emit(ChatEvent::RefusalDelta { part, text: text.text.clone() });
+            }
+            Content::ToolCall(call) => {
+                emit(ChatEvent::ToolCallStart {
+                    part,
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    kind: call.kind,
+                });
+                emit(ChatEvent::ToolCallDelta { part, arguments: call.arguments.clone() });
+            }
+            Content::Opaque(block) => emit(ChatEvent::Opaque { part, block: block.clone() }),
+            Content::Image(media) | Content::Audio(media) | Content::File(media) => {
+                if let crate::chat::DataSource::Inline { data } = &media.source {
+                    emit(ChatEvent::MediaDelta {
+                        part,
+                        media_type: media.media_type.clone().unwrap_or_default(),
+                        data: data.clone(),
+                    });
+                }
+            }
+            Content::ToolResult(_) | Content::Unknown => {}
+        }
+        for continuity in &piece.continuity {
+            emit(ChatEvent::Continuity { part, continuity: continuity.clone() });
+        }
+        if matches!(piece.content, Content::ToolCall(_)) {
+            emit(ChatEvent::ToolCallEnd { part });
+        }
+    }
+}
+
+/// A typed view of an event as JSON, one line of `--json` output.
+#[must_use]
+pub fn to_json(event: &ChatEvent) -> Value {
+    serde_json::to_value(event).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_rebuilds_the_message_that_its_events_came_from() {
+        let mut reasoning: ContentPart = Content::Reasoning(Reasoning::new("think")).into();
+        reasoning.continuity.push(Continuity::new("signature", "s1"));
+        let message = Message::new(
+            Role::Assistant,
+            vec![
+                reasoning,
+                ContentPart::text("hello"),
+                Content::ToolCall(ToolCall::new("c1", "f", "{}")).into(),
+                Content::Opaque(Opaque::new("x", Value::Bool(true))).into(),
+                ContentPart::image("image/png", vec![1, 2]),
+                Content::Refusal(Text::new("no")).into(),
+            ],
+        );
+        let mut events = Vec::new();
+        events_of(&message, |event| events.push(event));
+        assert_eq!(Transcript::of(&events).message(), message);
+    }
+
+    #[test]
+    fn usage_keeps_counts_that_a_later_report_leaves_out() {
+        let mut usage = Usage::new(90, 1);
+        usage.cached_input_tokens = Some(30);
+        usage.update(&Usage { output_tokens: Some(57), ..Usage::default() });
+        assert_eq!(usage.input_tokens, Some(90));
+        assert_eq!(usage.output_tokens, Some(57));
+        assert_eq!(usage.cached_input_tokens, Some(30));
+    }
+
+    #[test]
+    fn a_wild_part_number_does_not_allocate_wildly() {
+        let mut transcript = Transcript::new();
+        transcript.push(&ChatEvent::TextDelta { part: u32::MAX, text: "x".into() });
+        assert_eq!(transcript.text(), "x");
+        assert_eq!(transcript.parts.len(), MAX_PARTS);
+    }
+
+    #[test]
+    fn events_read_back_from_their_json() {
+        let event = ChatEvent::Finish { reason: FinishReason::ToolCalls, detail: None };
+        let json = to_json(&event);
+        assert_eq!(json, serde_json::json!({"type": "finish", "reason": "tool_calls"}));
+        assert_eq!(serde_json::from_value::<ChatEvent>(json).unwrap(), event);
+    }
+}

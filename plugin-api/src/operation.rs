@@ -1,0 +1,420 @@
+//! The operations of the contract, what goes in and what comes out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chat::ChatRequest,
+    id::{ChunkId, ContextId, ModelId},
+};
+
+/// What the host asks of a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// Answer a conversation; yields events.
+    Chat(Box<ChatRequest>),
+    /// List models; yields [`Value::Models`].
+    ListModels,
+    /// Describe one model; yields [`Value::Model`].
+    ModelInfo {
+        /// The model.
+        model: ModelId,
+    },
+    /// Turn texts into vectors; yields [`Value::Embeddings`].
+    Embed(EmbedRequest),
+    /// Count the tokens of a request; yields [`Value::TokenCount`].
+    CountTokens(Box<ChatRequest>),
+    /// List what the provider keeps; yields [`Value::Chunks`].
+    ListContextChunks(ListContextChunks),
+    /// Delete what the provider keeps; yields [`Value::Unit`].
+    DeleteContextChunk {
+        /// The context.
+        context: ContextId,
+        /// The chunk; absent means the whole context.
+        #[serde(default)]
+        chunk: Option<ChunkId>,
+    },
+    /// Judge the shape of a key without sending anything; yields [`Value::Unit`].
+    ValidateApiKey {
+        /// The key's shape.
+        shape: KeyShape,
+    },
+    /// Make a cheap authenticated call; yields [`Value::Account`].
+    TestConnection,
+    /// Make the URL at which the user logs in; yields [`Value::AuthUrl`]. Only `handles-secrets`.
+    GenerateAuthUrl(AuthUrlRequest),
+    /// Trade a code for tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    ExchangeCode(ExchangeCode),
+    /// Renew tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    RefreshToken(Tokens),
+    /// Derive what requests carry from tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    ExtractApiCredentials(Tokens),
+    /// An operation of a newer contract; answered with `NotSupported`.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Operation {
+    /// Returns the operation's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::ListModels => "models",
+            Self::ModelInfo { .. } => "model info",
+            Self::Embed(_) => "embeddings",
+            Self::CountTokens(_) => "token counting",
+            Self::ListContextChunks(_) => "listing contexts",
+            Self::DeleteContextChunk { .. } => "deleting contexts",
+            Self::ValidateApiKey { .. } => "key validation",
+            Self::TestConnection => "connection test",
+            Self::GenerateAuthUrl(_) => "login",
+            Self::ExchangeCode(_) => "code exchange",
+            Self::RefreshToken(_) => "token refresh",
+            Self::ExtractApiCredentials(_) => "credential extraction",
+            Self::Unknown => "this operation",
+        }
+    }
+
+    /// Reports whether running it twice does no more than running it once.
+    #[must_use]
+    pub const fn is_idempotent(&self) -> bool {
+        !matches!(self, Self::Chat(_) | Self::ExchangeCode(_) | Self::RefreshToken(_))
+    }
+}
+
+/// The typed result of an operation other than chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "value", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Value {
+    /// Done; there is nothing to say.
+    Unit,
+    /// Models.
+    Models {
+        /// All of them, in the vendor's order.
+        models: Vec<Model>,
+    },
+    /// One model.
+    Model(Box<Model>),
+    /// Vectors.
+    Embeddings(Embeddings),
+    /// A count.
+    TokenCount {
+        /// Tokens of the request's input.
+        input_tokens: u64,
+    },
+    /// What the provider keeps.
+    Chunks(ContextChunks),
+    /// Whose credential it is.
+    Account(Account),
+    /// Where the user logs in.
+    AuthUrl(AuthUrl),
+    /// Tokens.
+    Tokens(Tokens),
+    /// A value of a newer contract.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A model that a provider offers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Model {
+    /// The id that requests name.
+    pub id: ModelId,
+    /// Its name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// What it is for.
+    pub kind: ModelKind,
+    /// Most tokens in one prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_input_tokens: Option<u64>,
+    /// Most tokens in one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    /// Unix time in seconds at which it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owned_by: Option<String>,
+    /// Further facts, by the vendor's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, serde_json::Value>,
+}
+
+impl Model {
+    /// Makes a chat model of which only the id is known.
+    #[must_use]
+    pub fn new(id: impl Into<ModelId>) -> Self {
+        Self { id: id.into(), ..Self::default() }
+    }
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// Conversation.
+    #[default]
+    Chat,
+    /// Vectors.
+    Embedding,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+/// A request for vectors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct EmbedRequest {
+    /// The model.
+    pub model: ModelId,
+    /// The texts, in order.
+    pub inputs: Vec<String>,
+    /// Length of the vectors, where the model lets one choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<u64>,
+    /// What the vectors are for, in the vendor's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+impl EmbedRequest {
+    /// Makes a request without settings.
+    #[must_use]
+    pub fn new(model: impl Into<ModelId>, inputs: Vec<String>) -> Self {
+        Self { model: model.into(), inputs, ..Self::default() }
+    }
+}
+
+/// Vectors, in the order of the inputs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Embeddings {
+    /// One vector an input.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of the inputs, where the vendor says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+}
+
+impl Embeddings {
+    /// Wraps vectors.
+    #[must_use]
+    pub fn new(vectors: Vec<Vec<f32>>, input_tokens: Option<u64>) -> Self {
+        Self { vectors, input_tokens }
+    }
+}
+
+/// A request for a page of what a provider keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ListContextChunks {
+    /// The context; absent means all that the provider lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextId>,
+    /// Where the last page ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Most chunks of a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// A page of what a provider keeps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ContextChunks {
+    /// The chunks.
+    pub chunks: Vec<ContextChunk>,
+    /// Where the next page starts; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One piece of a context.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ContextChunk {
+    /// The context it belongs to.
+    pub context: ContextId,
+    /// Its id.
+    pub id: ChunkId,
+    /// What it is, in the vendor's words: `message`, `cached_content`, `file`.
+    pub kind: String,
+    /// Who spoke, where it is a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Its text, where the vendor shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Its size in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Unix time in seconds at which it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+    /// Unix time in seconds at which the vendor drops it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+}
+
+/// The shape of a key: enough to tell a typo, not enough to use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct KeyShape {
+    /// The key with every letter as `a` and every digit as `9`, except the prefix that the manifest
+    /// declares.
+    pub mask: String,
+}
+
+impl KeyShape {
+    /// Masks a key. `prefix` is what the manifest says keys start with.
+    #[must_use]
+    pub fn of(key: &str, prefix: &str) -> Self {
+        let shown = if key.starts_with(prefix) { prefix.len() } else { 0 };
+        let mut mask = key[..shown].to_owned();
+        mask.extend(key[shown..].chars().map(|c| match c {
+            '0'..='9' => '9',
+            c if c.is_alphabetic() => 'a',
+            c => c,
+        }));
+        Self { mask }
+    }
+}
+
+/// Whose credential it is, as far as the vendor says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Account {
+    /// The account's name or address, to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Further facts: plan, organization, project.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What is needed to make a login URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AuthUrlRequest {
+    /// Where the browser returns to.
+    pub redirect_uri: String,
+    /// The host's unguessable state.
+    pub state: String,
+    /// S256 challenge of the host's PKCE verifier.
+    pub code_challenge: String,
+}
+
+/// A login URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AuthUrl {
+    /// Where the user logs in.
+    pub url: String,
+}
+
+impl AuthUrl {
+    /// Wraps a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into() }
+    }
+}
+
+/// What is needed to trade a code for tokens.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ExchangeCode {
+    /// The code.
+    pub code: String,
+    /// The host's PKCE verifier.
+    pub code_verifier: String,
+    /// The same as in [`AuthUrlRequest`].
+    pub redirect_uri: String,
+}
+
+impl std::fmt::Debug for ExchangeCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExchangeCode")
+            .field("redirect_uri", &self.redirect_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tokens of a login. Only plugins with `handles-secrets` ever see one.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// The access token.
+    pub access_token: String,
+    /// The refresh token; absent in an answer means the old one stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// Seconds until the access token expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// Granted scopes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Facts that are not secret: account, plan, project.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens")
+            .field("expires_in", &self.expires_in)
+            .field("scopes", &self.scopes)
+            .field("attributes", &self.attributes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_shape_hides_the_key() {
+        assert_eq!(KeyShape::of("sk-Ab9_x", "sk-").mask, "sk-aa9_a");
+        assert_eq!(KeyShape::of("kk-1é", "sk-").mask, "aa-9a");
+    }
+
+    #[test]
+    fn debug_of_tokens_shows_no_token() {
+        let mut tokens = Tokens { access_token: "hunter2".into(), ..Tokens::default() };
+        tokens.refresh_token = Some("hunter3".into());
+        assert!(!format!("{tokens:?}").contains("hunter"));
+        let code = ExchangeCode { code: "hunter2".into(), ..ExchangeCode::default() };
+        assert!(!format!("{code:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn an_operation_of_a_newer_contract_reads_as_unknown() {
+        let operation: Operation = serde_json::from_str(r#"{"operation":"dream"}"#).unwrap();
+        assert_eq!(operation, Operation::Unknown);
+    }
+}
