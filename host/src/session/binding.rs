@@ -83,8 +83,7 @@ impl Binding {
         let without = |all: &[String], known: &[String]| -> Vec<String> {
             all.iter().filter(|origin| !known.contains(origin)).cloned().collect()
         };
-        let plugin =
-            (self.plugin != new.plugin).then(|| (self.plugin.clone(), new.plugin.clone()));
+        let plugin = (self.plugin != new.plugin).then(|| (self.plugin.clone(), new.plugin.clone()));
         let added = without(&new.origins, &self.origins);
         let removed = without(&self.origins, &new.origins);
         (plugin.is_some() || !added.is_empty()).then_some(BindingChange { plugin, added, removed })

@@ -1,10 +1,6 @@
 //! The check behind `maestro db check`: is the file sound, and does everything in it open?
 
-use crate::session::{
-    SessionError,
-    service::Sessions,
-    store::row::SessionFilter,
-};
+use crate::session::{SessionError, service::Sessions, store::row::SessionFilter};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -36,8 +32,7 @@ impl Sessions {
     ///
     /// Those of the store, if it cannot even be read.
     pub fn check(&self) -> Result<CheckReport, SessionError> {
-        let mut report =
-            CheckReport { storage: self.store.integrity()?, ..CheckReport::default() };
+        let mut report = CheckReport { storage: self.store.integrity()?, ..CheckReport::default() };
         for info in self.store.find_sessions(&SessionFilter::default())? {
             // Deleted since it was listed: nothing to check.
             let Some(sealed) = self.store.session(&info.id)? else { continue };

@@ -152,8 +152,7 @@ impl Credential {
                 extra: extra.into_iter().map(|(k, v)| (k, v.into_secret())).collect(),
             }),
         };
-        let binding =
-            Binding::new(payload.plugin, payload.origins).map_err(|_| InvalidPayload)?;
+        let binding = Binding::new(payload.plugin, payload.origins).map_err(|_| InvalidPayload)?;
         Ok(Self { secret, binding })
     }
 }

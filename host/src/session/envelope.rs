@@ -121,7 +121,11 @@ impl EnvelopeError {
 ///
 /// [`EnvelopeError::Random`] without system randomness, [`EnvelopeError::TooLong`] for a value that
 /// the cipher cannot take.
-pub fn seal(key: &MasterKey, place: &Place<'_>, plaintext: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+pub fn seal(
+    key: &MasterKey,
+    place: &Place<'_>,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, EnvelopeError> {
     let mut nonce = [0; NONCE_LEN];
     random::fill(&mut nonce)?;
     // Reserved in one piece: growing would leave copies of the plaintext in freed memory.
@@ -292,7 +296,12 @@ mod tests {
         for elsewhere in [
             Place::Session { id: &other_id, provider: &provider, auth_type, name: &name },
             Place::Session { id: &id, provider: &other_provider, auth_type, name: &name },
-            Place::Session { id: &id, provider: &provider, auth_type: AuthType::OAuth, name: &name },
+            Place::Session {
+                id: &id,
+                provider: &provider,
+                auth_type: AuthType::OAuth,
+                name: &name,
+            },
             Place::Session { id: &id, provider: &provider, auth_type, name: &other_name },
             Place::Chunk { context: &ContextId::new(id.as_str()), chunk: &ChunkId::new("c") },
         ] {
@@ -320,8 +329,7 @@ mod tests {
         let refused = |bytes: &[u8]| open(&key(1), &place, bytes).unwrap_err();
 
         let wrong = open(&key(9), &place, &sealed).unwrap_err();
-        let expected =
-            EnvelopeError::WrongKey { found: key(1).id(), expected: key(9).id() };
+        let expected = EnvelopeError::WrongKey { found: key(1).id(), expected: key(9).id() };
         assert_eq!(wrong, expected);
         assert!(wrong.hint().unwrap().contains(&key(1).id().to_string()));
         for len in [0, 1, 5, sealed.len() - 1] {

@@ -153,7 +153,8 @@ fn decode_hex(text: &[u8], out: &mut [u8]) -> bool {
         return false;
     }
     for (pair, byte) in text.chunks_exact(2).zip(out) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let digit =
+            |at: usize| char::from(pair[at]).to_digit(16).and_then(|d| u8::try_from(d).ok());
         let (Some(high), Some(low)) = (digit(0), digit(1)) else { return false };
         *byte = high << 4 | low;
     }
@@ -161,8 +162,8 @@ fn decode_hex(text: &[u8], out: &mut [u8]) -> bool {
 }
 
 fn decode_base64(text: &[u8], out: &mut [u8; MasterKey::LEN]) -> bool {
-    let config = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     [STANDARD, URL_SAFE].iter().any(|alphabet| {
         let mut room = Zeroizing::new([0; MasterKey::LEN + 4]);
         let engine = GeneralPurpose::new(alphabet, config);

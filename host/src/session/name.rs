@@ -112,9 +112,7 @@ impl<'de> Deserialize<'de> for SessionName {
 }
 
 /// How a session proves who it is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthType {
     /// A key that the vendor issued once.

@@ -177,8 +177,7 @@ impl Sessions {
         auth_type: Option<AuthType>,
     ) -> Result<Arc<OpenSession>, SessionError> {
         let revision = self.store.revision()?;
-        let question =
-            Question { provider: provider.clone(), name: name.cloned(), auth_type };
+        let question = Question { provider: provider.clone(), name: name.cloned(), auth_type };
         if let Some(answer) = self.cache.find(revision, &question) {
             return Ok(answer);
         }
@@ -277,7 +276,8 @@ impl Sessions {
         stamp: &Stamp<'_>,
     ) -> Result<SessionInfo, SessionError> {
         self.swap(id, stamp, |open| {
-            let resealed = self.resealed(&open.info, name, &open.credential, AuditAction::Rename)?;
+            let resealed =
+                self.resealed(&open.info, name, &open.credential, AuditAction::Rename)?;
             Ok(Resealed { status: open.info.status, ..resealed })
         })
     }
@@ -301,7 +301,8 @@ impl Sessions {
                 _ => SessionStatus::Ready,
             };
             let name = &open.info.name;
-            let resealed = self.resealed(&open.info, name, &open.credential, AuditAction::Approve)?;
+            let resealed =
+                self.resealed(&open.info, name, &open.credential, AuditAction::Approve)?;
             Ok(Resealed { status, ..resealed })
         })
     }

@@ -107,13 +107,12 @@ fn generate(path: &Path) -> Result<(), KeyError> {
     let mode = Mode::RUSR | Mode::WUSR;
     let file = rustix::fs::open(&draft, flags, mode).map_err(|error| io(error.into()))?;
     let mut file = File::from(file);
-    let linked = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| match fs::hard_link(&draft, path) {
+    let linked = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
+        match fs::hard_link(&draft, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
-        });
+        }
+    });
     // The draft goes in any case: on failure it must not stay behind as a stray key.
     let removed = fs::remove_file(&draft);
     linked.and(removed).map_err(io)?;

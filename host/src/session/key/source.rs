@@ -203,8 +203,7 @@ impl KeySource {
             Self::Command(argv) => run(argv)?,
         };
         let origin = self.to_string();
-        MasterKey::decode(&text, &origin)
-            .ok_or(KeyError::Malformed { origin, found: text.len() })
+        MasterKey::decode(&text, &origin).ok_or(KeyError::Malformed { origin, found: text.len() })
     }
 }
 

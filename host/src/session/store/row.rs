@@ -278,11 +278,9 @@ mod tests {
 
     #[test]
     fn words_are_stored_and_read_back() {
-        for status in [
-            SessionStatus::Ready,
-            SessionStatus::NeedsReauth,
-            SessionStatus::NeedsApproval,
-        ] {
+        for status in
+            [SessionStatus::Ready, SessionStatus::NeedsReauth, SessionStatus::NeedsApproval]
+        {
             assert_eq!(status.to_string().parse(), Ok(status));
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{status}\""));
         }

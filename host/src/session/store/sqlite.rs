@@ -18,7 +18,9 @@ use std::{
 };
 
 use plugin_api::{ChunkId, ContextId, ProviderId};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, types::Type};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, types::Type,
+};
 
 use super::{
     Store, StoreError, StoreResult,
@@ -346,7 +348,9 @@ impl Fault {
         };
         let path = path.to_owned();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { path },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::Locked { path }
+            }
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
@@ -394,9 +398,8 @@ where
 /// Reads a number that is never negative. SQLite's integers are signed.
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(at)?;
-    u64::try_from(number).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(at, Type::Integer, error.into())
-    })
+    u64::try_from(number)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Integer, error.into()))
 }
 
 /// Writes a count; those beyond SQLite's range do not occur and are capped.

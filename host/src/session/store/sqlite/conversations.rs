@@ -156,5 +156,4 @@ fn conversation(row: &Row<'_>) -> rusqlite::Result<Conversation> {
     })
 }
 
-const CONVERSATION: &str =
-    "id, name, provider, session, model, title, created_at, updated_at";
+const CONVERSATION: &str = "id, name, provider, session, model, title, created_at, updated_at";

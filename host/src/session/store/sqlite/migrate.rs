@@ -88,7 +88,9 @@ pub fn migrate(
     let backup = backup_before(path, &connection, from, to, now_s)?;
     // WAL is a property of the file, so it is set once, here.
     connection
-        .execute_batch("PRAGMA foreign_keys = OFF; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+        )
         .map_err(sqlite)?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Migration {
@@ -101,9 +103,7 @@ pub fn migrate(
     migrations().to_version(&mut connection, version).map_err(|error| match error {
         // The named errors (locked, full, damaged, read-only) stay named.
         rusqlite_migration::Error::RusqliteError { err, .. } => match Fault::from(err).at(path) {
-            StoreError::Engine { source, .. } => {
-                failed(source)
-            }
+            StoreError::Engine { source, .. } => failed(source),
             named => named,
         },
         other => failed(other.into()),

@@ -21,7 +21,9 @@ pub(super) fn insert(
     stamp: &Stamp<'_>,
 ) -> Result<SessionInfo, Fault> {
     let first: bool = tx
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM saved_authentications WHERE provider = ?)")?
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM saved_authentications WHERE provider = ?)",
+        )?
         .query_row([new.provider.as_str()], |row| row.get(0))?;
     let inserted = tx
         .prepare_cached(
