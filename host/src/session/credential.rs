@@ -1,7 +1,7 @@
 //! The secret of a session, in memory: wiped when dropped, shown to nobody.
 //!
 //! There is no `Debug` and no `Serialize` here. The only way out of this module as text is
-//! [`Credential::to_payload`], which the sealing code alone can call, and the explicit
+//! `Credential::to_payload`, which the sealing code alone can call, and the explicit
 //! `expose_secret` of the `secrecy` crate, which is easy to search for.
 
 use std::{borrow::Cow, collections::BTreeMap};

@@ -1,6 +1,6 @@
 //! The master key: 32 bytes that seal everything at rest.
 //!
-//! [`source`] says where a key comes from; here is what it is once loaded.
+//! [`KeySource`] says where a key comes from; here is what it is once loaded.
 
 mod file;
 mod source;
@@ -124,10 +124,8 @@ impl MasterKey {
         let mut bytes = Zeroizing::new([0; Self::LEN]);
         let line = text.strip_suffix(b"\n").unwrap_or(text);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Ok(raw) = <[u8; Self::LEN]>::try_from(text) {
-            *bytes = raw;
-        } else if let Ok(raw) = <[u8; Self::LEN]>::try_from(line) {
-            *bytes = raw;
+        if let Some(raw) = [text, line].into_iter().find(|raw| raw.len() == Self::LEN) {
+            bytes.copy_from_slice(raw);
         } else if !decode_hex(line, bytes.as_mut_slice()) && !decode_base64(line, &mut bytes) {
             return None;
         }

@@ -20,6 +20,7 @@ mod error;
 pub mod key;
 pub mod name;
 pub mod random;
+mod resolve;
 mod service;
 pub mod store;
 

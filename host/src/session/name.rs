@@ -257,11 +257,12 @@ impl FromStr for SessionId {
 /// Writes bytes in lowercase hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|half| char::from(DIGITS[usize::from(half)]))
-        .collect()
+    // One allocation: a key is written with this, and a text that grows leaves pieces behind.
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from(DIGITS[usize::from(half)]));
+    }
+    text
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use rustix::{
-    fs::{FileType, Mode, OFlags},
+    fs::{Mode, OFlags},
     io::Errno,
 };
 use zeroize::Zeroizing;
@@ -43,14 +44,15 @@ pub(super) fn read(path: &Path, rules: Rules) -> Result<Zeroizing<Vec<u8>>, KeyE
         }
         Err(error) => return Err(io(error.into())),
     };
-    let stat = rustix::fs::fstat(&file).map_err(|error| io(error.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    let file = File::from(file);
+    let found = file.metadata().map_err(io)?;
+    if !found.is_file() {
         return Err(KeyError::NotAFile { path: path.to_owned() });
     }
     let expected = rustix::process::geteuid().as_raw();
-    check_owner_and_mode(path, rules, stat.st_uid, stat.st_mode & 0o7777, expected)?;
+    check_owner_and_mode(path, rules, found.uid(), found.mode() & 0o7777, expected)?;
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_TEXT_LEN));
-    File::from(file).take(MAX_TEXT_LEN as u64).read_to_end(&mut text).map_err(io)?;
+    file.take(MAX_TEXT_LEN as u64).read_to_end(&mut text).map_err(io)?;
     Ok(text)
 }
 
@@ -99,7 +101,7 @@ fn generate(path: &Path) -> Result<(), KeyError> {
     let io = |source: io::Error| KeyError::Io { path: path.to_owned(), source };
     let mut bytes = Zeroizing::new([0; MasterKey::LEN]);
     random::fill(bytes.as_mut_slice())?;
-    let text = Zeroizing::new(hex(bytes.as_slice()) + "\n");
+    let text = Zeroizing::new(hex(bytes.as_slice()));
 
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = path.with_extension(format!("new-{}", random::id()?));
@@ -107,12 +109,14 @@ fn generate(path: &Path) -> Result<(), KeyError> {
     let mode = Mode::RUSR | Mode::WUSR;
     let file = rustix::fs::open(&draft, flags, mode).map_err(|error| io(error.into()))?;
     let mut file = File::from(file);
-    let linked = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
-        match fs::hard_link(&draft, path) {
+    let linked = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| match fs::hard_link(&draft, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
-        }
-    });
+        });
     // The draft goes in any case: on failure it must not stay behind as a stray key.
     let removed = fs::remove_file(&draft);
     linked.and(removed).map_err(io)?;

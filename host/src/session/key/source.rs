@@ -164,7 +164,8 @@ impl KeySource {
     /// Loads the key.
     ///
     /// `has_ciphertext` says whether anything is sealed already; it is asked only before a key
-    /// would be generated, and a `true` forbids that.
+    /// would be generated, and a `true` forbids that. Answer `true` in doubt:
+    /// `|| store.has_ciphertext().unwrap_or(true)`.
     ///
     /// # Errors
     ///

@@ -4,7 +4,10 @@ use plugin_api::PluginId;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::session::{credential::TokenSet, envelope::EnvelopeError, store::sqlite::SqliteStore};
+use crate::session::{
+    cache::Question, credential::TokenSet, envelope::EnvelopeError, name::AuthType,
+    store::sqlite::SqliteStore,
+};
 
 const NOW: Stamp<'_> = Stamp { now_s: 1000, actor: "test" };
 

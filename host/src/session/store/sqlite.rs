@@ -71,7 +71,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// See [`StoreError`]; the file is not touched if it is of a newer schema or no database.
+    /// See [`StoreError`]; nothing is written to a file of a newer schema or one that is no database.
     pub fn open(path: &Path, now_s: i64) -> StoreResult<Self> {
         Self::open_with(path, now_s, SqliteOptions::default())
     }
