@@ -13,6 +13,7 @@ pub mod judge;
 pub mod load;
 pub mod object;
 pub mod registry;
+
 pub mod scan;
 
 use std::path::PathBuf;
@@ -217,7 +218,9 @@ impl RefusalError {
             Self::DuplicatePlugin { .. } | Self::DuplicateProvider { .. } => {
                 "remove one of the two".into()
             }
-            Self::Dlopen { .. } => "check the libraries that it needs, for example with `ldd`".into(),
+            Self::Dlopen { .. } => {
+                "check the libraries that it needs, for example with `ldd`".into()
+            }
             Self::Entry { .. } | Self::Layout { .. } => {
                 format!("rebuild it against `plugin-api` {}", plugin_api::CONTRACT_VERSION)
             }

@@ -85,8 +85,8 @@ impl Judge {
             return Ok(judged);
         }
         let bytes = read_stable(&found.path, found.stamp)?;
-        let json = std::str::from_utf8(manifest_section(&bytes)?)
-            .map_err(|_| wrong("it is not UTF-8"))?;
+        let json =
+            std::str::from_utf8(manifest_section(&bytes)?).map_err(|_| wrong("it is not UTF-8"))?;
         let manifest = Manifest::from_json(json.as_bytes()).map_err(RefusalError::Manifest)?;
         check(&manifest)?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
@@ -176,8 +176,12 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
     let written = (|| {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         fs::rename(&temporary, path)
     })();
@@ -269,12 +273,24 @@ mod tests {
     fn a_manifest_that_contradicts_itself_is_refused() {
         for (path, value, problem) in [
             ("/id", "Bad Id".into(), "plugin id `Bad Id`"),
-            ("/capabilities", serde_json::json!(["dream/1"]), "it declares no capability that this host knows"),
+            (
+                "/capabilities",
+                serde_json::json!(["dream/1"]),
+                "it declares no capability that this host knows",
+            ),
             ("/providers", serde_json::json!([]), "it offers no provider and takes no instances"),
             ("/providers/0/id", "\u{1b}[2J".into(), "provider id `\\u{1b}[2J`"),
             ("/providers/0/base_url", "ftp://x".into(), "provider `acme` names `ftp://x`"),
-            ("/providers", serde_json::json!([{"id": "a"}, {"id": "a"}]), "provider `a` stands there twice"),
-            ("/providers", serde_json::json!([{"id": "a", "profile": "p"}]), "provider `a` names profile `p`"),
+            (
+                "/providers",
+                serde_json::json!([{"id": "a"}, {"id": "a"}]),
+                "provider `a` stands there twice",
+            ),
+            (
+                "/providers",
+                serde_json::json!([{"id": "a", "profile": "p"}]),
+                "provider `a` names profile `p`",
+            ),
         ] {
             let error = manifest(|json| *json.pointer_mut(path).unwrap() = value).unwrap_err();
             assert_eq!(error.to_string(), format!("its manifest is wrong: {problem}"));

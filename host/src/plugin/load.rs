@@ -60,8 +60,9 @@ impl Library {
     pub fn load(judged: Judged) -> Result<Self, RefusalError> {
         // SAFETY: loading runs the library's constructors. It is the user's own trusted code
         // (SECURITY.md), its headers were checked, and the copy is private and never changed.
-        let library = unsafe { dl::Library::open(Some(&judged.copy), dl::RTLD_NOW | dl::RTLD_LOCAL) }
-            .map_err(|error| RefusalError::Dlopen { problem: loader_words(&error) })?;
+        let library =
+            unsafe { dl::Library::open(Some(&judged.copy), dl::RTLD_NOW | dl::RTLD_LOCAL) }
+                .map_err(|error| RefusalError::Dlopen { problem: loader_words(&error) })?;
         let library = ManuallyDrop::new(library);
         let module = root_module(&library)?;
         let loaded = module.manifest()();
@@ -93,8 +94,9 @@ fn root_module(library: &dl::Library) -> Result<PluginModuleRef, RefusalError> {
     let entry = |problem: String| RefusalError::Entry { problem };
     // SAFETY: a symbol of this name is made by abi_stable's macros or ours as a static `LibHeader`;
     // `upgrade` checks its magic, its version and the C ABI before anything else of it is read.
-    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
-        .map_err(|error| entry(loader_words(&error)))?;
+    let header =
+        unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
+            .map_err(|error| entry(loader_words(&error)))?;
     let header = header.upgrade().map_err(|error| entry(first_line(&error.to_string())))?;
     let theirs = header.layout().ok_or_else(|| entry("it was built without its layout".into()))?;
     check_both_ways(PluginModuleRef::LAYOUT, theirs)?;
@@ -126,11 +128,16 @@ fn check_both_ways(
 fn layout_difference(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let at = lines.iter().position(|line| line.starts_with("Error:"));
-    let line = at.map_or_else(|| lines.first().copied().unwrap_or("unknown"), |at| {
-        lines[at].strip_prefix("Error:").map(str::trim).filter(|l| !l.is_empty()).unwrap_or_else(
-            || lines.get(at + 1).copied().unwrap_or("unknown"),
-        )
-    });
+    let line = at.map_or_else(
+        || lines.first().copied().unwrap_or("unknown"),
+        |at| {
+            lines[at]
+                .strip_prefix("Error:")
+                .map(str::trim)
+                .filter(|l| !l.is_empty())
+                .unwrap_or_else(|| lines.get(at + 1).copied().unwrap_or("unknown"))
+        },
+    );
     line.chars().take(200).collect()
 }
 
@@ -232,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_layout_difference_is_one_line() {
-        let text = "\nCompared <this>:\n  --- Type Layout ---\n\nError:too many fields\nExpected:\n  5";
+        let text =
+            "\nCompared <this>:\n  --- Type Layout ---\n\nError:too many fields\nExpected:\n  5";
         assert_eq!(layout_difference(text), "too many fields");
         assert_eq!(layout_difference("Error:\n   field type differs\n"), "field type differs");
         assert_eq!(layout_difference(""), "unknown");

@@ -31,12 +31,10 @@ pub fn manifest_section(bytes: &[u8]) -> Result<&[u8], RefusalError> {
             RefusalError::NotALibrary { found: format!("a broken {kind:?} file ({error})") }
         }
     })?;
-    let native = if cfg!(target_vendor = "apple") { BinaryFormat::MachO } else { BinaryFormat::Elf };
-    let machine = if cfg!(target_arch = "x86_64") {
-        Architecture::X86_64
-    } else {
-        Architecture::Aarch64
-    };
+    let native =
+        if cfg!(target_vendor = "apple") { BinaryFormat::MachO } else { BinaryFormat::Elf };
+    let machine =
+        if cfg!(target_arch = "x86_64") { Architecture::X86_64 } else { Architecture::Aarch64 };
     if file.format() != native || file.architecture() != machine || !file.is_64() {
         let name = |format: BinaryFormat, machine: Architecture| {
             format!("{machine:?}, {format:?}").to_lowercase()
@@ -70,9 +68,8 @@ fn elf_extent(bytes: &[u8]) -> Option<u64> {
     }
     let header = bytes.get(..64)?;
     let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("8 bytes"));
-    let u16_at = |at: usize| {
-        u64::from(u16::from_le_bytes(header[at..at + 2].try_into().expect("2 bytes")))
-    };
+    let u16_at =
+        |at: usize| u64::from(u16::from_le_bytes(header[at..at + 2].try_into().expect("2 bytes")));
     let programs = u64_at(32).saturating_add(u16_at(54) * u16_at(56));
     let sections = u64_at(40).saturating_add(u16_at(58) * u16_at(60));
     Some(programs.max(sections))

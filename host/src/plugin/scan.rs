@@ -204,8 +204,14 @@ mod tests {
         fs::write(at("empty.so"), "").unwrap();
         fs::write(at("open.so"), "x").unwrap();
         fs::set_permissions(at("open.so"), fs::Permissions::from_mode(0o666)).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe.so"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe.so"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         fs::File::create(at("sparse.so")).unwrap().set_len(MAX_SIZE + 1).unwrap();
         let (found, refused) = scan(&folder(dir.path()));
         assert_eq!(found, []);

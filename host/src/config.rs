@@ -1,0 +1,385 @@
+//! The configuration file: `config.toml`, typed, every unknown key an error.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use plugin_api::{ProviderId, auth::Placement};
+use serde::Deserialize;
+
+use crate::{
+    session::{KeySource, SessionName},
+    suggest::nearest,
+};
+
+/// The whole configuration. An absent file is an empty one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Changes to providers, and further ones.
+    pub providers: BTreeMap<ProviderId, ProviderConfig>,
+    /// Sessions whose key stays where it is.
+    pub sessions: BTreeMap<String, DeclaredSession>,
+    /// Where plugins are.
+    pub plugins: PluginsConfig,
+    /// Where the master key is.
+    pub store: StoreConfig,
+    /// How long to wait for upstreams.
+    pub timeouts: Timeouts,
+}
+
+/// `[providers.NAME]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[non_exhaustive]
+pub struct ProviderConfig {
+    /// The plugin that serves it; absent means the one whose manifest names it.
+    #[serde(default)]
+    pub plugin: Option<String>,
+    /// The profile whose settings apply.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// Start of its URLs.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Where the key goes, instead of where the manifest puts it.
+    #[serde(default)]
+    pub auth: Option<AuthConfig>,
+    /// Environment variable that holds its key.
+    #[serde(default)]
+    pub key_env: Option<String>,
+    /// PEM file of certificate authorities to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of a client certificate and its key.
+    #[serde(default)]
+    pub client_cert: Option<PathBuf>,
+    /// Whether keys may travel over plain http beyond this machine.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+    /// Settings of the plugin; checked against its manifest.
+    #[serde(flatten)]
+    pub settings: BTreeMap<String, toml::Value>,
+}
+
+/// `auth = { header = "x-api-key" }`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AuthConfig {
+    /// In this header.
+    Header(String),
+    /// In this query parameter.
+    Query(String),
+    /// As `Authorization: Bearer …`, when true.
+    Bearer(bool),
+}
+
+impl AuthConfig {
+    /// Returns the placement; `None` when no key is to be sent at all.
+    #[must_use]
+    pub fn placement(&self) -> Option<Placement> {
+        match self {
+            Self::Header(name) => Some(Placement::header(name.to_ascii_lowercase())),
+            Self::Query(name) => Some(Placement::Query { name: name.clone() }),
+            Self::Bearer(true) => Some(Placement::Bearer),
+            Self::Bearer(false) => None,
+        }
+    }
+}
+
+/// `[sessions.NAME]`: a session whose key is read where it is, each time it is used.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DeclaredSession {
+    /// Whose account it is.
+    pub provider: ProviderId,
+    /// Environment variable that holds the key.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// File that holds the key.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Command that prints the key.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Facts that the plugin may use: organization, project.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// `[plugins]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PluginsConfig {
+    /// Further folders to search.
+    pub path: Vec<PathBuf>,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StoreConfig {
+    /// Where the master key is; absent means a generated file beside the store.
+    pub key: Option<KeyConfig>,
+}
+
+/// `key = { file = "…" }` and its like.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyConfig {
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// Printed by this command.
+    Command(Vec<String>),
+    /// In this systemd credential.
+    Systemd(String),
+}
+
+impl From<&KeyConfig> for KeySource {
+    fn from(key: &KeyConfig) -> Self {
+        match key {
+            KeyConfig::File(path) => Self::File(path.clone()),
+            KeyConfig::Env(name) => Self::Env(name.clone()),
+            KeyConfig::Command(argv) => Self::Command(argv.clone()),
+            KeyConfig::Systemd(name) => Self::SystemdCredential(name.clone()),
+        }
+    }
+}
+
+/// `[timeouts]`, in milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Until a connection stands.
+    pub connect_ms: u64,
+    /// Until the head of an answer comes. Local servers read a long prompt for minutes first.
+    pub first_byte_ms: u64,
+    /// Between two reads of a body; comments and pings count as bytes.
+    pub idle_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect_ms: 10_000, first_byte_ms: 600_000, idle_ms: 300_000 }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("failed to read `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{}:{line}: {problem}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+        /// What was probably meant.
+        hint: Option<String>,
+    },
+    /// A value contradicts the rest.
+    #[error("{}: {problem}", .path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What was probably meant.
+        hint: Option<String>,
+    },
+}
+
+impl ConfigError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => Some("check the file's permissions".into()),
+            Self::Invalid { hint, .. } | Self::Contradiction { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; an absent one is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with the line.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.into(), source }),
+        }
+    }
+
+    /// Reads a configuration from text; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with the line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (problem, hint) = explain(error.message());
+            ConfigError::Invalid {
+                path: path.into(),
+                line: line_of(text, error.span()),
+                problem,
+                hint,
+            }
+        })?;
+        config.check().map_err(|(problem, hint)| ConfigError::Contradiction {
+            path: path.into(),
+            problem,
+            hint,
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (String, Option<String>)> {
+        for (name, session) in &self.sessions {
+            SessionName::new(name.as_str())
+                .map_err(|error| (format!("`[sessions.{name}]`: {error}"), error.hint()))?;
+            let sources =
+                [session.env.is_some(), session.file.is_some(), session.command.is_some()];
+            let found = sources.iter().filter(|given| **given).count();
+            if found != 1 {
+                return Err((
+                    format!(
+                        "`[sessions.{name}]`: expected one of `env`, `file`, `command`, found {found}"
+                    ),
+                    None,
+                ));
+            }
+            if session.command.as_ref().is_some_and(Vec::is_empty) {
+                return Err((format!("`[sessions.{name}]`: `command` is empty"), None));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let at = span.map_or(0, |span| span.start.min(text.len()));
+    text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Shortens serde's list of what it would have taken to what was probably meant.
+fn explain(message: &str) -> (String, Option<String>) {
+    let Some((head, list)) = message.split_once(", expected ") else {
+        return (message.trim().replace('\n', " "), None);
+    };
+    let words: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+    if !head.starts_with("unknown ") || words.is_empty() {
+        return (message.to_owned(), None);
+    }
+    let found = head.split('`').nth(1).unwrap_or_default();
+    let hint = match nearest(found, words.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("known here: {}", words.join(", ")),
+    };
+    (
+        head.replace("unknown field", "unknown key").replace("unknown variant", "unknown key"),
+        Some(hint),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> (String, Option<String>) {
+        let error = Config::parse(text, Path::new("c.toml")).unwrap_err();
+        (error.to_string(), error.hint())
+    }
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let text = r#"
+            [providers.openai]
+            base_url = "http://127.0.0.1:9100/v1"
+            [providers.lab]
+            plugin = "openai-compatible"
+            base_url = "http://127.0.0.1:8089/v1"
+            profile = "llama-cpp"
+            headers = { x-team = "a" }
+            auth = { header = "X-Api-Key" }
+            [sessions.work_gpt]
+            provider = "openai"
+            env = "WORK_OPENAI_KEY"
+            settings = { organization = "org-1" }
+            [plugins]
+            path = ["/opt/plugins"]
+            [store]
+            key = { command = ["pass", "show", "maestro"] }
+            [timeouts]
+            connect_ms = 5
+        "#;
+        let config = Config::parse(text, Path::new("c.toml")).unwrap();
+        let lab = &config.providers["lab"];
+        assert_eq!(lab.plugin.as_deref(), Some("openai-compatible"));
+        assert!(lab.settings.contains_key("headers"));
+        let placement = lab.auth.as_ref().unwrap().placement();
+        assert_eq!(placement, Some(Placement::header("x-api-key")));
+        assert_eq!(config.timeouts.connect_ms, 5);
+        assert_eq!(config.timeouts.idle_ms, Timeouts::default().idle_ms);
+        assert!(matches!(config.store.key, Some(KeyConfig::Command(_))));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line_and_what_was_meant() {
+        let (message, hint) = refusal("[plugins]\npathh = []\n");
+        assert_eq!(message, "c.toml:2: unknown key `pathh`");
+        assert_eq!(hint.as_deref(), Some("did you mean `path`?"));
+        let (message, hint) = refusal("\n[provider.x]\n");
+        assert_eq!(message, "c.toml:2: unknown key `provider`");
+        assert_eq!(hint.as_deref(), Some("did you mean `providers`?"));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let (message, _) = refusal("[timeouts]\nidle_ms = \"long\"\n");
+        assert!(message.starts_with("c.toml:2: invalid type: string"), "{message}");
+        let (message, _) = refusal("[sessions.work]\nprovider = \"a\"\n");
+        assert_eq!(
+            message,
+            "c.toml: `[sessions.work]`: expected one of `env`, `file`, `command`, found 0"
+        );
+        let (message, _) = refusal("[sessions.w]\nprovider = \"a\"\nenv = \"X\"\n");
+        assert!(message.starts_with("c.toml: `[sessions.w]`: invalid session name"), "{message}");
+        let (message, _) = refusal("[providers.Big]\n");
+        assert!(message.contains("invalid provider id `Big`"), "{message}");
+        let (message, _) = refusal("a = [\n");
+        assert!(message.starts_with("c.toml:"), "{message}");
+    }
+
+    #[test]
+    fn an_absent_file_is_an_empty_configuration() {
+        let config = Config::read(Path::new("/nowhere/config.toml")).unwrap();
+        assert!(config.providers.is_empty());
+        assert!(matches!(Config::read(Path::new("/")), Err(ConfigError::Read { .. })));
+    }
+}

@@ -1,0 +1,41 @@
+//! Finds what was probably meant.
+
+/// Returns the candidate nearest to `word`, if it is near enough to be a slip of the finger.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    several(word, candidates, 1).pop()
+}
+
+/// Returns up to `most` candidates near to `word`, nearest first.
+pub fn several<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    most: usize,
+) -> Vec<&'a str> {
+    let lower = word.to_lowercase();
+    let mut near: Vec<(i64, &str)> = candidates
+        .into_iter()
+        .filter_map(|candidate| {
+            let other = candidate.to_lowercase();
+            let likeness = strsim::jaro_winkler(&lower, &other);
+            let held = lower.len() > 2 && other.contains(&lower);
+            (likeness > 0.8 || held).then_some(((likeness * -1e6) as i64, candidate))
+        })
+        .collect();
+    near.sort_unstable();
+    near.dedup();
+    near.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_word_and_nonsense_finds_none() {
+        let words = ["anthropic", "openai", "openrouter", "echo"];
+        assert_eq!(nearest("antropic", words), Some("anthropic"));
+        assert_eq!(nearest("OpenAI", words), Some("openai"));
+        assert_eq!(nearest("xyzzy", words), None);
+        assert_eq!(several("open", words, 3), ["openai", "openrouter"]);
+    }
+}
