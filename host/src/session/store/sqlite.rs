@@ -1,0 +1,423 @@
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! One connection writes, behind a mutex and always with `BEGIN IMMEDIATE`, so a write waits for
+//! its turn before it reads and never fails half-way for a lock. A few connections read, and one
+//! does nothing but watch for commits of others. The files are private to the user (0600).
+
+mod conversations;
+mod file;
+mod ledger;
+pub mod migrate;
+mod sessions;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use plugin_api::{ChunkId, ContextId, ProviderId};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, types::Type,
+};
+
+use super::{
+    Store, StoreError, StoreResult,
+    row::{
+        AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
+        SessionFilter, SessionInfo, SessionStatus, Stamp,
+    },
+};
+use crate::session::name::{AuthType, SessionId, SessionName};
+
+/// How to open a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Whether to refuse all writes, also migrations; the file must exist.
+    pub read_only: bool,
+    /// How long to wait for another process before [`StoreError::Locked`].
+    pub busy_timeout: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { read_only: false, busy_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    options: SqliteOptions,
+    writer: Mutex<Connection>,
+    /// Idle readers. One is opened when none is idle, so that readers never wait for each other.
+    readers: Mutex<Vec<Connection>>,
+    watcher: Mutex<Watcher>,
+}
+
+/// Sees commits of every other connection, of this process and others.
+struct Watcher {
+    connection: Connection,
+    /// `PRAGMA data_version` when `revision` was read.
+    data_version: i64,
+    revision: u64,
+}
+
+impl SqliteStore {
+    /// Opens a database, makes it if there is none, and migrates it to the newest schema.
+    ///
+    /// `now_s` names the backup that is written before a migration.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`]; nothing is written to a file of a newer schema or one that is no database.
+    pub fn open(path: &Path, now_s: i64) -> StoreResult<Self> {
+        Self::open_with(path, now_s, SqliteOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open`], and [`StoreError::OlderSchema`] if the database is opened
+    /// read-only but needs a migration.
+    pub fn open_with(path: &Path, now_s: i64, options: SqliteOptions) -> StoreResult<Self> {
+        if options.read_only {
+            let expected = migrate::LATEST;
+            let found = migrate::schema_version(path)?;
+            if found < expected {
+                return Err(StoreError::OlderSchema { path: path.to_owned(), found, expected });
+            }
+        } else {
+            file::prepare(path)?;
+            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout)?;
+        }
+        let open = |role| connect(path, options, role).map_err(|fault| fault.at(path));
+        Ok(Self {
+            writer: Mutex::new(open(Role::Writer)?),
+            readers: Mutex::new(vec![open(Role::Reader)?]),
+            watcher: Mutex::new(Watcher {
+                connection: open(Role::Reader)?,
+                data_version: -1,
+                revision: 0,
+            }),
+            path: path.to_owned(),
+            options,
+        })
+    }
+
+    /// Returns the database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a consistent copy of the database to a new file of mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if the file exists or cannot be made, else as the copy fails.
+    pub fn backup(&self, to: &Path) -> StoreResult<()> {
+        self.read(|connection| file::backup(connection, to))
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> StoreResult<T> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                connect(&self.path, self.options, Role::Reader).map_err(|f| f.at(&self.path))?
+            }
+        };
+        let result = work(&connection).map_err(|fault| fault.at(&self.path));
+        let mut readers = lock(&self.readers);
+        if readers.len() < MAX_IDLE_READERS {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> StoreResult<T> {
+        let mut writer = lock(&self.writer);
+        let result = (|| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })();
+        result.map_err(|fault: Fault| fault.at(&self.path))
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store for SqliteStore {
+    fn revision(&self) -> StoreResult<u64> {
+        let mut watcher = lock(&self.watcher);
+        watcher.refresh().map_err(|fault| fault.at(&self.path))
+    }
+
+    fn insert_session(&self, new: &NewSession, stamp: &Stamp<'_>) -> StoreResult<SessionInfo> {
+        self.write(|tx| sessions::insert(tx, new, stamp))
+    }
+
+    fn reseal_session(
+        &self,
+        id: &SessionId,
+        generation: u64,
+        new: &Resealed,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<SessionInfo> {
+        self.write(|tx| sessions::reseal(tx, id, generation, new, stamp))
+    }
+
+    fn session(&self, id: &SessionId) -> StoreResult<Option<SealedSession>> {
+        self.read(|connection| sessions::by_id(connection, id))
+    }
+
+    fn lookup_session(
+        &self,
+        provider: &ProviderId,
+        auth_type: Option<AuthType>,
+        name: Option<&SessionName>,
+    ) -> StoreResult<Vec<SealedSession>> {
+        self.read(|connection| sessions::lookup(connection, provider, auth_type, name))
+    }
+
+    fn find_sessions(&self, filter: &SessionFilter) -> StoreResult<Vec<SessionInfo>> {
+        self.read(|connection| sessions::find(connection, filter))
+    }
+
+    fn set_default_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {
+        self.write(|tx| sessions::set_default(tx, id, stamp))
+    }
+
+    fn touch_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {
+        self.write(|tx| sessions::touch(tx, id, stamp))
+    }
+
+    fn fail_session(
+        &self,
+        id: &SessionId,
+        status: SessionStatus,
+        error: &str,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<()> {
+        self.write(|tx| sessions::fail(tx, id, status, error, stamp))
+    }
+
+    fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {
+        self.write(|tx| sessions::delete(tx, id, stamp))
+    }
+
+    fn prune_candidates(&self, idle_since_s: i64) -> StoreResult<Vec<SessionInfo>> {
+        self.read(|connection| sessions::prune_candidates(connection, idle_since_s))
+    }
+
+    fn has_ciphertext(&self) -> StoreResult<bool> {
+        self.read(ledger::has_ciphertext)
+    }
+
+    fn keys(&self) -> StoreResult<Vec<KeyRecord>> {
+        self.read(ledger::keys)
+    }
+
+    fn adopt_key(&self, key: &KeyRecord) -> StoreResult<()> {
+        self.write(|tx| ledger::adopt_key(tx, key))
+    }
+
+    fn audit_events(&self, limit: u32) -> StoreResult<Vec<AuditEvent>> {
+        self.read(|connection| ledger::audit_events(connection, limit))
+    }
+
+    fn append_audit_event(&self, event: &AuditEvent) -> StoreResult<()> {
+        self.write(|tx| ledger::append_audit_event(tx, event))
+    }
+
+    fn setting(&self, key: &str) -> StoreResult<Option<String>> {
+        self.read(|connection| ledger::setting(connection, key))
+    }
+
+    fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()> {
+        self.write(|tx| ledger::set_setting(tx, key, value))
+    }
+
+    fn insert_conversation(&self, new: &Conversation) -> StoreResult<()> {
+        self.write(|tx| conversations::insert(tx, new))
+    }
+
+    fn find_conversation(&self, id_or_name: &str) -> StoreResult<Option<Conversation>> {
+        self.read(|connection| conversations::find(connection, id_or_name))
+    }
+
+    fn latest_conversation(&self) -> StoreResult<Option<Conversation>> {
+        self.read(conversations::latest)
+    }
+
+    fn conversations(&self) -> StoreResult<Vec<Conversation>> {
+        self.read(conversations::all)
+    }
+
+    fn append_chunks(&self, id: &ContextId, turn: &[SealedChunk], now_s: i64) -> StoreResult<()> {
+        self.write(|tx| conversations::append(tx, id, turn, now_s))
+    }
+
+    fn chunks(&self, id: &ContextId) -> StoreResult<Vec<SealedChunk>> {
+        self.read(|connection| conversations::chunks(connection, id))
+    }
+
+    fn delete_conversation(&self, id: &ContextId) -> StoreResult<bool> {
+        self.write(|tx| conversations::delete(tx, id))
+    }
+
+    fn delete_chunk(&self, id: &ContextId, chunk: &ChunkId, now_s: i64) -> StoreResult<bool> {
+        self.write(|tx| conversations::delete_chunk(tx, id, chunk, now_s))
+    }
+
+    fn integrity(&self) -> StoreResult<Vec<String>> {
+        self.read(ledger::integrity)
+    }
+}
+
+impl Watcher {
+    /// Asks for the revision only after some connection committed something: `data_version` costs
+    /// no table access. Read in this order, a commit in between is noticed the next time.
+    fn refresh(&mut self) -> Result<u64, Fault> {
+        let data_version = self
+            .connection
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
+        if data_version != self.data_version {
+            self.revision = self
+                .connection
+                .prepare_cached("SELECT value FROM revisions WHERE name = 'sessions'")?
+                .query_row([], |row| unsigned(row, 0))?;
+            self.data_version = data_version;
+        }
+        Ok(self.revision)
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Writer,
+    Reader,
+}
+
+fn connect(path: &Path, options: SqliteOptions, role: Role) -> Result<Connection, Fault> {
+    let access = if options.read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    // secure_delete: a deleted login should not linger in free pages, even sealed.
+    connection.execute_batch(
+        "PRAGMA foreign_keys = ON;
+         PRAGMA synchronous = FULL;
+         PRAGMA secure_delete = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;",
+    )?;
+    if role == Role::Reader {
+        connection.pragma_update(None, "query_only", true)?;
+    }
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// A failure below the store, before it is known which file it belongs to.
+#[derive(Debug)]
+enum Fault {
+    Sqlite(rusqlite::Error),
+    Store(Box<StoreError>),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> StoreError {
+        let error = match self {
+            Self::Store(error) => return *error,
+            Self::Sqlite(error) => error,
+        };
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::Locked { path }
+            }
+            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
+            Some(ErrorCode::DiskFull) => StoreError::Full { path },
+            Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
+            // Missing, or its folder does not let the files beside it be made.
+            Some(ErrorCode::CannotOpen) => {
+                StoreError::Io { path, source: std::io::Error::other(error) }
+            }
+            Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { path },
+            // A value that no host writes: edited by hand, or damaged.
+            None if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => {
+                StoreError::Corrupt { path, source: error.into() }
+            }
+            _ => StoreError::Engine { path, source: error.into() },
+        }
+    }
+
+    /// Reports whether a unique constraint was violated.
+    fn is_duplicate(error: &rusqlite::Error) -> bool {
+        error.sqlite_extended_error_code().is_some_and(|code| {
+            code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
+                || code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        })
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+/// Reads a text column as one of our types.
+fn parsed<T>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    let text = row.get_ref(at)?.as_str()?;
+    text.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into())
+    })
+}
+
+/// Reads a number that is never negative. SQLite's integers are signed.
+fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(at)?;
+    u64::try_from(number)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Integer, error.into()))
+}
+
+/// Writes a count; those beyond SQLite's range do not occur and are capped.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Locks, also after a panic of another thread: a transaction that was not committed is rolled
+/// back when it is dropped, so what is behind the lock is sound.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const MAX_IDLE_READERS: usize = 4;
+
+#[cfg(test)]
+mod tests;
