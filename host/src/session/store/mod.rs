@@ -1,14 +1,14 @@
 //! Where sessions, conversations and their companions are kept.
 //!
 //! A store holds sealed bytes and plain columns; it knows no key and opens nothing. Sealing is the
-//! business of `Sessions`, which sits on top.
+//! business of [`Sessions`](crate::session::Sessions), which sits on top.
 //!
 //! # Why the trait blocks
 //!
 //! A lookup in SQLite takes tens of microseconds and runs on the calling thread; a boxed future
 //! around it would cost a second thread hop on the path of every request and gain nothing. Writes
 //! wait for the disk, so callers in async code use
-//! `Sessions::blocking`, which moves them to tokio's
+//! [`Sessions::blocking`](crate::session::Sessions::blocking), which moves them to tokio's
 //! blocking pool. A store over the network implements the same trait there by
 //! `Handle::block_on`, which is allowed on that pool.
 //!

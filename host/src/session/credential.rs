@@ -1,0 +1,286 @@
+//! The secret of a session, in memory: wiped when dropped, shown to nobody.
+//!
+//! There is no `Debug` and no `Serialize` here. The only way out of this module as text is
+//! `Credential::to_payload`, which the sealing code alone can call, and the explicit
+//! `expose_secret` of the `secrecy` crate, which is easy to search for.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use plugin_api::PluginId;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::session::{binding::Binding, name::AuthType};
+
+/// What a session authenticates with, and where that may be sent.
+pub struct Credential {
+    /// The secret itself.
+    pub secret: Secret,
+    /// The plugin and the origins that the user approved for it.
+    pub binding: Binding,
+}
+
+/// The kinds of secrets.
+#[non_exhaustive]
+pub enum Secret {
+    /// A key as the vendor issued it.
+    ApiKey(SecretString),
+    /// The tokens of an OAuth login.
+    OAuth(TokenSet),
+}
+
+/// What an OAuth token endpoint answered.
+pub struct TokenSet {
+    /// What requests carry.
+    pub access_token: SecretString,
+    /// What renews it; some vendors issue none.
+    pub refresh_token: Option<SecretString>,
+    /// When the access token ends, in Unix seconds, if the vendor said so.
+    pub expires_at: Option<i64>,
+    /// What was granted.
+    pub scopes: Vec<String>,
+    /// How the token is presented, usually `Bearer`.
+    pub token_type: String,
+    /// Everything else in the answer (`id_token`, account ids): text as it came, other values as
+    /// their JSON text. Secret, because some of it is.
+    pub extra: BTreeMap<String, SecretString>,
+}
+
+/// A decrypted payload that does not read as a credential: written by a newer host, most likely.
+#[derive(Debug, thiserror::Error)]
+#[error("stored credential has an unknown form")]
+#[non_exhaustive]
+pub struct InvalidPayload;
+
+impl Credential {
+    /// Wraps an API key.
+    #[must_use]
+    pub fn api_key(key: impl Into<SecretString>, binding: Binding) -> Self {
+        Self { secret: Secret::ApiKey(key.into()), binding }
+    }
+
+    /// Wraps the tokens of an OAuth login.
+    #[must_use]
+    pub fn oauth(tokens: TokenSet, binding: Binding) -> Self {
+        Self { secret: Secret::OAuth(tokens), binding }
+    }
+
+    /// Returns the auth type of sessions that hold this kind of secret.
+    #[must_use]
+    pub fn auth_type(&self) -> AuthType {
+        match self.secret {
+            Secret::ApiKey(_) => AuthType::ApiKey,
+            Secret::OAuth(_) => AuthType::OAuth,
+        }
+    }
+
+    /// Returns when the secret ends, in Unix seconds, if it does.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<i64> {
+        match &self.secret {
+            Secret::ApiKey(_) => None,
+            Secret::OAuth(tokens) => tokens.expires_at,
+        }
+    }
+
+    /// Returns what goes into a request: the API key or the access token.
+    #[must_use]
+    pub fn bearer(&self) -> &SecretString {
+        match &self.secret {
+            Secret::ApiKey(key) => key,
+            Secret::OAuth(tokens) => &tokens.access_token,
+        }
+    }
+
+    /// Returns the secret for display: four stars and its last four characters.
+    ///
+    /// A secret of fewer than 12 characters shows only stars; four of them would say too much.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        mask(self.bearer().expose_secret())
+    }
+
+    /// Writes the payload that goes into the envelope.
+    pub(super) fn to_payload(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+        fn text(secret: &SecretString) -> Text<'_> {
+            Text(Cow::Borrowed(secret.expose_secret()))
+        }
+        let secret = match &self.secret {
+            Secret::ApiKey(key) => SecretPayload::ApiKey { key: text(key) },
+            Secret::OAuth(tokens) => SecretPayload::OAuth {
+                access_token: text(&tokens.access_token),
+                refresh_token: tokens.refresh_token.as_ref().map(text),
+                expires_at: tokens.expires_at,
+                scopes: tokens.scopes.clone(),
+                token_type: tokens.token_type.clone(),
+                extra: tokens.extra.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
+            },
+        };
+        let payload = Payload {
+            secret,
+            plugin: self.binding.plugin().clone(),
+            origins: self.binding.origins().to_vec(),
+        };
+        // The length is counted first: a buffer that grows leaves pieces of the secret behind.
+        let mut count = Counter(0);
+        serde_json::to_writer(&mut count, &payload)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
+        serde_json::to_writer(&mut *bytes, &payload)?;
+        Ok(bytes)
+    }
+
+    /// Reads a payload back.
+    pub(super) fn from_payload(bytes: &[u8]) -> Result<Self, InvalidPayload> {
+        // The parser's own error is dropped: it may quote the text it stumbled over.
+        let payload: Payload<'_> = serde_json::from_slice(bytes).map_err(|_| InvalidPayload)?;
+        let secret = match payload.secret {
+            SecretPayload::ApiKey { key } => Secret::ApiKey(key.into_secret()),
+            SecretPayload::OAuth {
+                access_token,
+                refresh_token,
+                expires_at,
+                scopes,
+                token_type,
+                extra,
+            } => Secret::OAuth(TokenSet {
+                access_token: access_token.into_secret(),
+                refresh_token: refresh_token.map(Text::into_secret),
+                expires_at,
+                scopes,
+                token_type,
+                extra: extra.into_iter().map(|(k, v)| (k, v.into_secret())).collect(),
+            }),
+        };
+        let binding = Binding::new(payload.plugin, payload.origins).map_err(|_| InvalidPayload)?;
+        Ok(Self { secret, binding })
+    }
+}
+
+fn mask(secret: &str) -> String {
+    let length = secret.chars().count();
+    let shown = if length < MIN_MASKED_LEN { length } else { length - 4 };
+    "****".chars().chain(secret.chars().skip(shown)).collect()
+}
+
+/// The sealed form. New fields need `#[serde(default)]`, so that old envelopes still open.
+#[derive(Serialize, Deserialize)]
+struct Payload<'a> {
+    #[serde(flatten, borrow)]
+    secret: SecretPayload<'a>,
+    plugin: PluginId,
+    origins: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum SecretPayload<'a> {
+    #[serde(rename = "api_key")]
+    ApiKey {
+        #[serde(borrow)]
+        key: Text<'a>,
+    },
+    #[serde(rename = "oauth")]
+    OAuth {
+        #[serde(borrow)]
+        access_token: Text<'a>,
+        #[serde(borrow)]
+        refresh_token: Option<Text<'a>>,
+        expires_at: Option<i64>,
+        scopes: Vec<String>,
+        token_type: String,
+        #[serde(borrow)]
+        extra: BTreeMap<String, Text<'a>>,
+    },
+}
+
+/// Text borrowed from the (wiped) plaintext, so that parsing makes no copies of secrets.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    fn into_secret(self) -> SecretString {
+        match self.0 {
+            Cow::Borrowed(text) => SecretString::from(text),
+            Cow::Owned(text) => SecretString::from(text),
+        }
+    }
+}
+
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const MIN_MASKED_LEN: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding() -> Binding {
+        Binding::new(PluginId::new("openai").unwrap(), ["https://api.openai.com"]).unwrap()
+    }
+
+    fn tokens() -> TokenSet {
+        TokenSet {
+            access_token: "access-\"quoted\"-é".into(),
+            refresh_token: Some("refresh".into()),
+            expires_at: Some(1_800_000_000),
+            scopes: vec!["chat".into(), "models".into()],
+            token_type: "Bearer".into(),
+            extra: BTreeMap::from([("id_token".into(), "ey.J.x".into())]),
+        }
+    }
+
+    #[test]
+    fn api_keys_survive_the_payload() {
+        let credential = Credential::api_key("sk-0123456789", binding());
+        let payload = credential.to_payload().unwrap();
+        assert_eq!(payload.capacity(), payload.len(), "the buffer never grew");
+        let read = Credential::from_payload(&payload).unwrap();
+        assert_eq!(read.bearer().expose_secret(), "sk-0123456789");
+        assert_eq!(read.binding, binding());
+        assert_eq!((read.auth_type(), read.expires_at()), (AuthType::ApiKey, None));
+    }
+
+    #[test]
+    fn token_sets_survive_the_payload() {
+        let payload = Credential::oauth(tokens(), binding()).to_payload().unwrap();
+        let read = Credential::from_payload(&payload).unwrap();
+        assert_eq!((read.auth_type(), read.expires_at()), (AuthType::OAuth, Some(1_800_000_000)));
+        let Secret::OAuth(read) = read.secret else { panic!("expected tokens") };
+        assert_eq!(read.access_token.expose_secret(), "access-\"quoted\"-é");
+        assert_eq!(read.refresh_token.unwrap().expose_secret(), "refresh");
+        assert_eq!(read.scopes, ["chat", "models"]);
+        assert_eq!(read.token_type, "Bearer");
+        assert_eq!(read.extra["id_token"].expose_secret(), "ey.J.x");
+    }
+
+    #[test]
+    fn unreadable_payloads_say_nothing_about_their_text() {
+        let bad_origin = r#"{"kind":"api_key","key":"sk-1","plugin":"a","origins":["nonsense"]}"#;
+        for text in ["", "sk-secret", r#"{"kind":"passkey","key":"sk-secret"}"#, bad_origin] {
+            let error = Credential::from_payload(text.as_bytes()).err().unwrap();
+            assert_eq!(error.to_string(), "stored credential has an unknown form");
+        }
+    }
+
+    #[test]
+    fn masks_show_the_last_four_of_long_secrets() {
+        assert_eq!(Credential::api_key("sk-0123456789", binding()).masked(), "****6789");
+        assert_eq!(mask("éééééééééééabcé"), "****abcé");
+        for short in ["", "abcd", "elevenchars"] {
+            assert_eq!(mask(short), "****");
+        }
+    }
+}
