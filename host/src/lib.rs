@@ -1,13 +1,3 @@
-//! The Maestro host, embeddable. In layer order, from the street inward:
-//!
-//! `cli` is the edge; `maestro` is the universal interface that it (and an embedding program) calls;
-//! `router` says who serves a request; `exchange` drives a plugin; `plugin` is the life of a library;
-//! `session` keeps named logins; `transport` is the only place that touches the network.
+//! The Maestro host as a library: what the command line, the gateway and an embedding program use.
 
-pub mod config;
-pub mod home;
-pub mod plugin;
-pub mod router;
 pub mod session;
-pub mod suggest;
-pub mod transport;

@@ -81,7 +81,7 @@ pub enum StoreError {
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A file beside the database (folder, lock, backup) could not be used.
+    /// The database or a file beside it (folder, lock, backup) could not be used.
     #[error("failed to access `{}`", .path.display())]
     Io {
         /// The file.

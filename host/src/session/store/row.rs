@@ -224,7 +224,7 @@ pub struct AuditEvent {
     pub action: String,
     /// To a session of which provider.
     pub provider: Option<String>,
-    /// To which session, by its name at that time.
+    /// To which session: `NAME@AUTH`, by its name at that time.
     pub session: Option<String>,
     /// More, never a secret.
     pub detail: Option<String>,

@@ -354,6 +354,10 @@ impl Fault {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
+            // Missing, or its folder does not let the files beside it be made.
+            Some(ErrorCode::CannotOpen) => {
+                StoreError::Io { path, source: std::io::Error::other(error) }
+            }
             Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { path },
             // A value that no host writes: edited by hand, or damaged.
             None if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => {

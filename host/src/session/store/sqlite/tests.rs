@@ -396,7 +396,7 @@ fn a_read_only_store_reads_and_refuses_writes() {
     assert!(error.hint().unwrap().contains("writable"));
 
     let missing = SqliteStore::open_with(&home.folder.path().join("none"), 0, options);
-    assert!(matches!(missing, Err(StoreError::Engine { .. })));
+    assert!(matches!(missing, Err(StoreError::Io { .. })), "{missing:?}");
 }
 
 #[test]
