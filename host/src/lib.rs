@@ -1,3 +1,18 @@
-//! The Maestro host as a library: what the command line, the gateway and an embedding program use.
+//! The Maestro host, embeddable. In layer order, from the street inward:
+//!
+//! `cli` is the edge; [`maestro`] is the universal interface that it (and an embedding program)
+//! calls; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is the life of a
+//! library; [`session`] keeps named logins; [`transport`] is the only place that touches the
+//! network.
 
+pub mod config;
+pub mod exchange;
+pub mod home;
+pub mod maestro;
+pub mod plugin;
+pub mod router;
 pub mod session;
+pub mod suggest;
+pub mod transport;
+
+pub use maestro::Maestro;

@@ -9,6 +9,7 @@
 //! of the design takes the place of [`load::Library`] behind the same
 //! [`load::LiveExchange::step`].
 
+pub mod honesty;
 pub mod judge;
 pub mod load;
 pub mod object;

@@ -1,2 +1,12 @@
-//! HTTP.
+//! The only place that touches the network.
+//!
+//! [`client`] sends what a plugin asked for: to the provider's [`origins`] alone, with the credential
+//! where [`credential`] puts it, redirects off. What the answer means is the plugin's business.
+
+pub mod client;
+pub mod credential;
 pub mod origins;
+
+pub use client::{Answer, Route, TlsOptions, Transport, TransportError};
+pub use credential::{CredentialUse, Keys};
+pub use origins::Origin;

@@ -1,1 +1,524 @@
-//! What is loaded, and which provider it serves.
+//! What is there: libraries that passed, and the providers that they and the configuration make.
+//!
+//! Libraries are loaded when one of their providers is first asked, so that a command about one
+//! provider does not map a hundred others.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use plugin_api::{
+    PluginId, ProviderId,
+    auth::{ApiKeyScheme, AuthScheme, Placement},
+    capability::Capability,
+    instance::Instance,
+    manifest::{Manifest, ProviderManifest},
+};
+use serde_json::Value;
+
+use super::{
+    Provenance, Refusal, RefusalError,
+    judge::{Judge, Judged},
+    load::Library,
+    scan::{Folder, scan},
+};
+use crate::{
+    config::{Config, ProviderConfig},
+    session::Binding,
+    suggest::nearest,
+    transport::{Origin, Route, TlsOptions},
+};
+
+/// Libraries and providers, as found at one time.
+#[derive(Debug, Default)]
+pub struct Registry {
+    plugins: BTreeMap<PluginId, Arc<Plugin>>,
+    providers: BTreeMap<ProviderId, Arc<Provider>>,
+    refused: Vec<Refusal>,
+}
+
+/// A library that passed, loaded or not yet.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Its id.
+    pub id: PluginId,
+    /// What was judged.
+    pub judged: Judged,
+    loaded: Mutex<Option<Arc<Library>>>,
+}
+
+/// A provider, of a manifest or made by the configuration.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its id.
+    pub id: ProviderId,
+    /// The plugin that serves it.
+    pub plugin: Arc<Plugin>,
+    /// What the manifest says of it; for one that the configuration made, of its like.
+    pub manifest: ProviderManifest,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Whether the configuration mentions it.
+    pub configured: bool,
+    /// Start of its URLs, filled in.
+    pub base_url: String,
+    /// Where its requests may go.
+    pub route: Route,
+    /// Its settings: the profile's, overridden by the configuration's.
+    pub settings: BTreeMap<String, Value>,
+    /// Where a key goes.
+    pub placement: Option<Placement>,
+    /// Environment variables that may hold its key.
+    pub key_env: Vec<String>,
+    /// What is missing before it can be used.
+    pub missing: Option<String>,
+}
+
+/// Why the configuration does not fit the plugins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`[providers.{provider}]`: {problem}")]
+#[non_exhaustive]
+pub struct MisfitError {
+    /// The provider.
+    pub provider: String,
+    /// What does not fit.
+    pub problem: String,
+    /// What was probably meant.
+    pub hint: Option<String>,
+}
+
+impl Registry {
+    /// Scans and judges the folders, and makes the providers. Loads nothing.
+    ///
+    /// Bundled folders come first: the first file of an id or a provider keeps it, so a user's plugin
+    /// cannot take a bundled one's place.
+    ///
+    /// # Errors
+    ///
+    /// [`MisfitError`] when the configuration names what no plugin has.
+    pub fn discover(
+        folders: &[Folder],
+        copies: PathBuf,
+        config: &Config,
+    ) -> Result<Self, MisfitError> {
+        let (found, refused) = scan(folders);
+        let mut registry = Self { refused, ..Self::default() };
+        let mut judge = Judge::new(copies);
+        for file in &found {
+            let taken = judge.judge(file).and_then(|judged| registry.admit(judged, config));
+            if let Err(error) = taken {
+                registry.refused.push(Refusal { path: file.path.clone(), error });
+            }
+        }
+        judge.remember(&found);
+        registry.configure(config)?;
+        Ok(registry)
+    }
+
+    fn admit(&mut self, judged: Judged, config: &Config) -> Result<(), RefusalError> {
+        let manifest = Arc::clone(&judged.manifest);
+        let wrong = |problem: String| RefusalError::WrongManifest { problem };
+        let id = PluginId::new(manifest.id.clone()).map_err(|error| wrong(error.to_string()))?;
+        if let Some(other) = self.plugins.get(&id) {
+            let by = other.judged.path.clone();
+            return Err(RefusalError::DuplicatePlugin { id: id.to_string(), by });
+        }
+        let mut provider_ids = Vec::new();
+        for provider in &manifest.providers {
+            let provider_id =
+                ProviderId::new(provider.id.clone()).map_err(|error| wrong(error.to_string()))?;
+            // A provider that the configuration gives to another plugin is that one's.
+            let elsewhere = config.providers.get(&provider_id).and_then(|p| p.plugin.as_deref());
+            if elsewhere.is_some_and(|plugin| plugin != id.as_str()) {
+                continue;
+            }
+            if let Some(other) = self.providers.get(&provider_id) {
+                let by = other.plugin.id.to_string();
+                return Err(RefusalError::DuplicateProvider { id: provider.id.clone(), by });
+            }
+            provider_ids.push((provider_id, provider.clone()));
+        }
+        let plugin = Arc::new(Plugin::new(judged)?);
+        for (provider_id, provider) in provider_ids {
+            let made = make(provider_id.clone(), &plugin, provider, None)
+                .map_err(|misfit| wrong(misfit.problem))?;
+            self.providers.insert(provider_id, Arc::new(made));
+        }
+        self.plugins.insert(id, plugin);
+        Ok(())
+    }
+
+    /// Applies `[providers.*]`.
+    fn configure(&mut self, config: &Config) -> Result<(), MisfitError> {
+        for (id, settings) in &config.providers {
+            let misfit = |problem: String, hint: Option<String>| MisfitError {
+                provider: id.to_string(),
+                problem,
+                hint,
+            };
+            let known = self.providers.get(id).cloned();
+            let plugin = match (&settings.plugin, &known) {
+                (Some(name), _) => self.plugins.get(name.as_str()).cloned().ok_or_else(|| {
+                    let names = self.plugins.keys().map(PluginId::as_str);
+                    let hint = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+                    let hint = hint.or_else(|| Some("run `maestro plugin list`".into()));
+                    misfit(format!("there is no plugin `{name}`"), hint)
+                })?,
+                (None, Some(known)) => Arc::clone(&known.plugin),
+                (None, None) => {
+                    let names = self.providers.keys().map(ProviderId::as_str);
+                    let hint = match nearest(id.as_str(), names) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "name the plugin that serves it: `plugin = \"…\"`".into(),
+                    };
+                    return Err(misfit("no plugin offers this provider".into(), Some(hint)));
+                }
+            };
+            let manifest = &plugin.judged.manifest;
+            let declared = manifest.providers.iter().find(|p| p.id == id.as_str()).cloned();
+            let provider = match declared {
+                Some(declared) => declared,
+                None if manifest.instances => like(manifest, id, settings),
+                None => {
+                    let problem = format!("plugin `{}` takes no further providers", plugin.id);
+                    return Err(misfit(problem, None));
+                }
+            };
+            let made = make(id.clone(), &plugin, provider, Some(settings))?;
+            match self.providers.entry(id.clone()) {
+                Entry::Occupied(mut entry) => {
+                    entry.insert(Arc::new(made));
+                }
+                Entry::Vacant(entry) => {
+                    entry.insert(Arc::new(made));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a provider.
+    #[must_use]
+    pub fn provider(&self, id: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(id)
+    }
+
+    /// Iterates over providers by id.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values()
+    }
+
+    /// Returns a plugin.
+    #[must_use]
+    pub fn plugin(&self, id: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(id)
+    }
+
+    /// Iterates over plugins by id.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.plugins.values()
+    }
+
+    /// Returns the files that were refused.
+    #[must_use]
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+}
+
+/// Describes a provider that the configuration makes: like the manifest's provider of the same
+/// profile, or plain.
+fn like(manifest: &Manifest, id: &ProviderId, config: &ProviderConfig) -> ProviderManifest {
+    let profile = config.profile.as_deref().unwrap_or_default();
+    let model = manifest
+        .providers
+        .iter()
+        .find(|p| !profile.is_empty() && (p.profile == profile || p.id == profile))
+        .or_else(|| manifest.providers.iter().find(|p| p.profile.is_empty()));
+    let json = serde_json::json!({ "id": id, "auth": [{"type": "api_key", "optional": true}] });
+    let mut plain: ProviderManifest =
+        model.cloned().unwrap_or_else(|| serde_json::from_value(json).expect("it has an id"));
+    plain.id = id.to_string();
+    plain.display_name = id.to_string();
+    plain.profile = profile.to_owned();
+    // A key of the like's vendor is not a key of this server, and this server's need not exist.
+    for scheme in &mut plain.auth {
+        if let AuthScheme::ApiKey(scheme) = scheme {
+            scheme.env.clear();
+            scheme.obtain_url.clear();
+            scheme.prefix.clear();
+            scheme.min_length = 0;
+            scheme.optional = true;
+        }
+    }
+    plain.base_url.clear();
+    plain.origins.clear();
+    plain.docs_url.clear();
+    plain.local = false;
+    plain
+}
+
+/// Makes a provider of its manifest and the configuration.
+fn make(
+    id: ProviderId,
+    plugin: &Arc<Plugin>,
+    manifest: ProviderManifest,
+    config: Option<&ProviderConfig>,
+) -> Result<Provider, MisfitError> {
+    let misfit = |problem: String, hint: Option<String>| MisfitError {
+        provider: id.to_string(),
+        problem,
+        hint,
+    };
+    let declared = &plugin.judged.manifest;
+    let mut settings = BTreeMap::new();
+    let profile = config.and_then(|config| config.profile.as_deref()).unwrap_or(&manifest.profile);
+    if !profile.is_empty() {
+        let profile = declared.profile(profile).ok_or_else(|| {
+            let names = declared.profiles.iter().map(|profile| profile.name.as_str());
+            let hint = nearest(profile, names.clone()).map_or_else(
+                || format!("plugin `{}` has: {}", plugin.id, names.collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            misfit(format!("there is no profile `{profile}`"), Some(hint))
+        })?;
+        settings.extend(profile.values.iter().map(|v| (v.name.clone(), v.value.clone())));
+    }
+    if let Some(config) = config {
+        for (key, value) in &config.settings {
+            let value =
+                setting(declared, key, value).map_err(|(problem, hint)| misfit(problem, hint))?;
+            settings.insert(key.clone(), value);
+        }
+    }
+    let own_url = config.and_then(|config| config.base_url.as_deref());
+    let template = own_url.unwrap_or(&manifest.base_url);
+    let missing = manifest
+        .requires
+        .iter()
+        .find(|name| own_url.is_none() && !settings.contains_key(name.as_str()))
+        .map(|name| format!("needs `{name}` in `[providers.{id}]`"));
+    let needs_url = template.is_empty() && declared.instances && !manifest.local;
+    let missing =
+        missing.or_else(|| needs_url.then(|| format!("needs `base_url` in `[providers.{id}]`")));
+    let fill = |text: &str| fill(text, &settings);
+    let base_url = fill(template);
+    let mut origins = Vec::new();
+    if missing.is_none() {
+        // A configured URL replaces the vendor's origins: what is meant for another server must not
+        // still reach the vendor.
+        let others = if own_url.is_some() { &[][..] } else { &manifest.origins[..] };
+        for url in std::iter::once(&base_url).chain(others).filter(|url| !url.is_empty()) {
+            let origin = Origin::parse(&fill(url))
+                .map_err(|error| misfit(format!("`base_url`: {error}"), None))?;
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+    }
+    let scheme = api_key_scheme(&manifest);
+    let placement = match config.and_then(|config| config.auth.as_ref()) {
+        Some(auth) => auth.placement(),
+        None => scheme.map(|scheme| scheme.placement.clone()),
+    };
+    let mut key_env: Vec<String> = Vec::new();
+    match config.and_then(|config| config.key_env.clone()) {
+        Some(name) => key_env.push(name),
+        // A plugin that the user dropped in might name any variable, and with an origin of its own
+        // would get what is in it. A key for the vendor is not meant for another server either.
+        None if plugin.judged.provenance == Provenance::Bundled && own_url.is_none() => {
+            key_env.extend(scheme.into_iter().flat_map(|scheme| scheme.env.iter().cloned()));
+        }
+        None => {}
+    }
+    Ok(Provider {
+        capabilities: declared.capabilities_of(&manifest),
+        configured: config.is_some(),
+        route: Route {
+            origins,
+            allow_plain_http: config.is_some_and(|config| config.allow_plain_http),
+            tls: TlsOptions {
+                ca_file: config.and_then(|config| config.ca_file.clone()),
+                client_cert: config.and_then(|config| config.client_cert.clone()),
+            },
+        },
+        id,
+        plugin: Arc::clone(plugin),
+        base_url: base_url.trim_end_matches('/').to_owned(),
+        settings,
+        placement,
+        key_env,
+        missing,
+        manifest,
+    })
+}
+
+/// Checks a setting of the configuration against the manifest's list and type.
+fn setting(
+    manifest: &Manifest,
+    key: &str,
+    value: &toml::Value,
+) -> Result<Value, (String, Option<String>)> {
+    let Some(declared) = manifest.settings.iter().find(|setting| setting.name == key) else {
+        let own = [
+            "plugin",
+            "profile",
+            "base_url",
+            "auth",
+            "key_env",
+            "ca_file",
+            "client_cert",
+            "allow_plain_http",
+        ];
+        let names = manifest.settings.iter().map(|s| s.name.as_str()).chain(own);
+        let hint = match nearest(key, names.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        return Err((format!("unknown key `{key}`"), Some(hint)));
+    };
+    let fits = match declared.kind.as_str() {
+        "text" => value.is_str(),
+        "flag" => value.is_bool(),
+        "number" => value.is_integer(),
+        "texts" => value.as_array().is_some_and(|list| list.iter().all(toml::Value::is_str)),
+        "table" => value.is_table(),
+        _ => true,
+    };
+    if !fits {
+        let problem =
+            format!("`{key}`: expected a {}, found a {}", declared.kind, value.type_str());
+        return Err((problem, None));
+    }
+    serde_json::to_value(value).map_err(|error| (format!("`{key}`: {error}"), None))
+}
+
+/// Replaces `{name}` by the setting of that name.
+fn fill(template: &str, settings: &BTreeMap<String, Value>) -> String {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('{') {
+        filled.push_str(before);
+        match behind.split_once('}') {
+            Some((name, after)) => {
+                filled.push_str(settings.get(name).and_then(Value::as_str).unwrap_or_default());
+                rest = after;
+            }
+            None => rest = behind,
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn api_key_scheme(manifest: &ProviderManifest) -> Option<&ApiKeyScheme> {
+    manifest.auth.iter().find_map(|scheme| match scheme {
+        AuthScheme::ApiKey(scheme) => Some(scheme),
+        _ => None,
+    })
+}
+
+impl Provider {
+    /// Returns how a key is made and placed, if keys are taken.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&ApiKeyScheme> {
+        api_key_scheme(&self.manifest)
+    }
+
+    /// Reports whether it can be asked without a session.
+    #[must_use]
+    pub fn works_without_session(&self) -> bool {
+        self.manifest.auth.is_empty()
+            || self.manifest.auth.iter().any(|scheme| match scheme {
+                AuthScheme::None => true,
+                AuthScheme::ApiKey(scheme) => scheme.optional,
+                _ => false,
+            })
+    }
+
+    /// Reports whether it has a capability.
+    #[must_use]
+    pub fn can(&self, capability: Capability) -> bool {
+        self.capabilities.contains(&capability)
+    }
+
+    /// Returns what a credential for it is bound to: its plugin and its origins.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        let origins = self.route.origins.iter().map(ToString::to_string);
+        Binding::new(self.plugin.id.clone(), origins).expect("our origins are origins")
+    }
+
+    /// Returns the instance that its plugin is told of.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        let mut instance = Instance::new(self.id.clone(), self.base_url.clone());
+        instance.settings.clone_from(&self.settings);
+        instance
+    }
+}
+
+impl Plugin {
+    /// Wraps a judged library that is not loaded yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusalError::WrongManifest`] when its id is none.
+    pub fn new(judged: Judged) -> Result<Self, RefusalError> {
+        let id = PluginId::new(judged.manifest.id.clone())
+            .map_err(|error| RefusalError::WrongManifest { problem: error.to_string() })?;
+        Ok(Self { id, judged, loaded: Mutex::default() })
+    }
+
+    /// Loads the library, once. Two callers at once load it once.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be loaded; the next call tries again.
+    pub fn library(&self) -> Result<Arc<Library>, RefusalError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = &*loaded {
+            return Ok(Arc::clone(library));
+        }
+        let library = Arc::new(Library::load(self.judged.clone())?);
+        *loaded = Some(Arc::clone(&library));
+        Ok(library)
+    }
+
+    /// Reports whether it is loaded.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// Returns the folders that are searched: the bundled one, the configured ones, the user's.
+#[must_use]
+pub fn folders(bundled: Option<&Path>, configured: &[PathBuf], user: &Path) -> Vec<Folder> {
+    let of = |path: &Path, provenance| Folder { path: path.to_owned(), provenance };
+    let bundled = bundled.map(|path| of(path, Provenance::Bundled));
+    let others = configured.iter().map(|path| of(path, Provenance::User));
+    bundled.into_iter().chain(others).chain([of(user, Provenance::User)]).collect()
+}
+
+/// Returns the folder of bundled plugins: `../lib/maestro/plugins` from the running program.
+#[must_use]
+pub fn bundled_folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let folder = program.parent()?.parent()?.join("lib/maestro/plugins");
+    folder.is_dir().then_some(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled_from_settings() {
+        let settings = BTreeMap::from([("resource".to_owned(), Value::from("west"))]);
+        assert_eq!(fill("https://{resource}.a.test/{x}y", &settings), "https://west.a.test/y");
+        assert_eq!(fill("https://a{b", &settings), "https://ab");
+    }
+}

@@ -105,7 +105,11 @@ pub fn is_library(path: &Path) -> bool {
 }
 
 /// Checks kind, size, owner and permissions of a file.
-pub(super) fn check_file(path: &Path) -> Result<Stamp, RefusalError> {
+///
+/// # Errors
+///
+/// Why it is refused.
+pub fn check_file(path: &Path) -> Result<Stamp, RefusalError> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound if path.is_symlink() => RefusalError::DanglingLink,
         _ => RefusalError::Io(error),

@@ -1,0 +1,478 @@
+//! The loop around one exchange.
+//!
+//! A [`Driver`] does nothing until it is asked for the next delivery: upstream is read only as fast as
+//! the client takes, and a client that goes away (drops the driver) closes the upstream connection.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use plugin_api::{
+    abi::{
+        Effect,
+        codec::{Opening, pack},
+    },
+    error::{ErrorKind, ProviderError},
+    event::ChatEvent,
+    exchange::{Input, LogLevel, Timestamp},
+    http::HttpRequest,
+    instance::Instance,
+    operation::{Operation, Value},
+};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::{
+    blobs::Blobs,
+    grammar::{Grammar, Rule, Violation},
+};
+use crate::{
+    plugin::load::{Library, LiveExchange, Stepped},
+    transport::{Answer, CredentialUse, Route, Transport, TransportError},
+};
+
+/// All that an exchange needs to begin.
+pub struct Order {
+    /// The plugin.
+    pub library: Arc<Library>,
+    /// The provider, as configured.
+    pub instance: Instance,
+    /// What to do.
+    pub operation: Operation,
+    /// The client's own body, for pass-through.
+    pub native: Bytes,
+    /// Where requests may go.
+    pub route: Route,
+    /// The credential to put into them.
+    pub credential: Option<CredentialUse>,
+}
+
+/// What an exchange gives.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// An event of a chat.
+    Event(ChatEvent),
+    /// The result of another operation.
+    Value(Value),
+}
+
+/// Why an exchange failed, and whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The provider refused, or could not be reached.
+    #[error("provider `{provider}` failed")]
+    Provider {
+        /// The provider.
+        provider: String,
+        /// Why.
+        source: Box<ProviderError>,
+    },
+    /// The plugin broke the contract.
+    #[error("plugin `{plugin}` broke contract rule `{rule}`: {detail}")]
+    Contract {
+        /// The plugin.
+        plugin: String,
+        /// The rule.
+        rule: Rule,
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// Drives one exchange.
+pub struct Driver {
+    live: LiveExchange,
+    transport: Arc<Transport>,
+    route: Route,
+    credential: Option<CredentialUse>,
+    blobs: Blobs,
+    provider: String,
+    plugin: String,
+    is_chat: bool,
+    expected: fn(&Value) -> bool,
+    grammar: Grammar,
+    stepped: Stepped,
+    /// What waits to be delivered.
+    ready: VecDeque<Result<Delivery, ExchangeError>>,
+    upstream: Upstream,
+    next_request: u32,
+    wake: Option<Instant>,
+    value_given: bool,
+    over: bool,
+}
+
+/// The one request that may be open.
+enum Upstream {
+    None,
+    Sending(Pin<Box<dyn Future<Output = Result<Answer, TransportError>> + Send>>),
+    Reading(Box<Answer>),
+}
+
+/// What happened first.
+enum Happened {
+    Head(Result<Answer, TransportError>),
+    Chunk(Result<Option<Bytes>, TransportError>),
+    Woken,
+    Nothing,
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Opens an exchange and steps its start. Requests go out when the first delivery is asked for.
+    #[must_use]
+    pub fn start(mut order: Order, transport: Arc<Transport>) -> Self {
+        let mut blobs = Blobs::new(order.native);
+        if let Operation::Chat(request) | Operation::CountTokens(request) = &mut order.operation {
+            blobs.detach(request);
+            own_tokens_only(request, order.instance.provider.as_str());
+        }
+        let mut driver = Self {
+            live: order.library.open(),
+            transport,
+            route: order.route,
+            credential: order.credential,
+            blobs,
+            provider: order.instance.provider.to_string(),
+            plugin: order.library.judged().manifest.id.clone(),
+            is_chat: matches!(order.operation, Operation::Chat(_)),
+            expected: expected_value(&order.operation),
+            grammar: Grammar::default(),
+            stepped: Stepped::default(),
+            ready: VecDeque::new(),
+            upstream: Upstream::None,
+            next_request: 0,
+            wake: None,
+            value_given: false,
+            over: false,
+        };
+        let opening = pack(&Opening { instance: order.instance, operation: order.operation });
+        driver.step(&Input::Start { seed: seed() }, &opening);
+        driver
+    }
+
+    /// Waits for the next delivery; `None` when the exchange is over.
+    ///
+    /// An error is the last delivery. Cancel-safe: what was not delivered stays for the next call.
+    pub async fn next(&mut self) -> Option<Result<Delivery, ExchangeError>> {
+        loop {
+            if let Some(delivery) = self.ready.pop_front() {
+                return Some(delivery);
+            }
+            if self.over {
+                return None;
+            }
+            match self.happens().await {
+                Happened::Head(Ok(answer)) => {
+                    let (status, headers) = (answer.status, answer.headers.clone());
+                    debug!(provider = self.provider, status, "answer");
+                    self.upstream = Upstream::Reading(Box::new(answer));
+                    let request = self.open_request();
+                    self.step(&Input::ResponseHead { request, status, headers }, &[]);
+                }
+                Happened::Chunk(Ok(Some(bytes))) => {
+                    let request = self.open_request();
+                    self.step(&Input::Body { request, bytes: &bytes }, &[]);
+                }
+                Happened::Chunk(Ok(None)) => {
+                    self.upstream = Upstream::None;
+                    let request = self.open_request();
+                    self.step(&Input::End { request }, &[]);
+                }
+                Happened::Head(Err(error)) | Happened::Chunk(Err(error)) => {
+                    self.upstream = Upstream::None;
+                    let (request, kind) = (self.open_request(), error.kind);
+                    let message = error.message.as_str();
+                    self.step(&Input::TransportFailed { request, kind, message }, &[]);
+                }
+                Happened::Woken => {
+                    self.wake = None;
+                    self.step(&Input::Tick, &[]);
+                }
+                Happened::Nothing => {
+                    let detail = "neither a request nor a time to wait for";
+                    self.violate(Violation::new(Rule::NeverStalls, detail));
+                }
+            }
+        }
+    }
+
+    async fn happens(&mut self) -> Happened {
+        let wake = self.wake;
+        let woken = async {
+            match wake {
+                Some(when) => sleep_until(when).await,
+                None => std::future::pending().await,
+            }
+        };
+        match &mut self.upstream {
+            Upstream::None if wake.is_none() => Happened::Nothing,
+            Upstream::None => {
+                woken.await;
+                Happened::Woken
+            }
+            Upstream::Sending(sending) => tokio::select! {
+                head = sending => Happened::Head(head),
+                () = woken => Happened::Woken,
+            },
+            Upstream::Reading(answer) => tokio::select! {
+                chunk = answer.chunk() => Happened::Chunk(chunk),
+                () = woken => Happened::Woken,
+            },
+        }
+    }
+
+    fn open_request(&self) -> u32 {
+        self.next_request.saturating_sub(1)
+    }
+
+    /// Steps the exchange and does what it asks.
+    fn step(&mut self, input: &Input<'_>, opening: &[u8]) {
+        let mut stepped = std::mem::take(&mut self.stepped);
+        self.live.step(now(), input, opening, &mut stepped);
+        for effect in stepped.effects.drain(..) {
+            if let Err(violation) = self.perform(effect) {
+                self.violate(violation);
+                break;
+            }
+        }
+        if let Some(error) = stepped.malformed.take() {
+            self.violate(Violation::new(Rule::WellFormedMessages, error.to_string()));
+        }
+        if std::mem::take(&mut stepped.flooded) {
+            self.violate(Violation::new(Rule::OutputBudget, "one step put out too much"));
+        }
+        if stepped.ended && !self.over {
+            self.violate(Violation::new(Rule::NothingAfterEnd, "ended without `done` or `fail`"));
+        }
+        self.stepped = stepped;
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Violation> {
+        if self.over {
+            let detail = format!("{} after the end", name(&effect));
+            return Err(Violation::new(Rule::NothingAfterEnd, detail));
+        }
+        match effect {
+            Effect::Send { number, request } => self.send(number, *request),
+            Effect::Event(event) => self.deliver(event),
+            Effect::Value(value) => {
+                if self.value_given || !(self.expected)(&value) {
+                    let detail = format!("{value:?}").chars().take(80).collect::<String>();
+                    return Err(Violation::new(Rule::ValueFitsOperation, detail));
+                }
+                self.value_given = true;
+                self.ready.push_back(Ok(Delivery::Value(*value)));
+                Ok(())
+            }
+            Effect::WakeAt(when) => {
+                let wait = Duration::from_millis(when.0.saturating_sub(now().0));
+                self.wake = Some(Instant::now() + wait.min(MAX_WAIT));
+                Ok(())
+            }
+            Effect::Log { level, text } => {
+                log(&self.plugin, level, &text);
+                Ok(())
+            }
+            Effect::Done => self.done(),
+            Effect::Fail(error) => {
+                self.end();
+                let provider = self.provider.clone();
+                self.ready.push_back(Err(ExchangeError::Provider { provider, source: error }));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&mut self, number: u32, request: HttpRequest) -> Result<(), Violation> {
+        let free = matches!(self.upstream, Upstream::None);
+        if !free || number != self.next_request {
+            let detail = format!("request {number} while {} is expected", self.next_request);
+            return Err(Violation::new(Rule::OneRequestAtATime, detail));
+        }
+        self.next_request += 1;
+        let mut request = request;
+        let sending = match self.blobs.assemble(std::mem::take(&mut request.body)) {
+            Ok(body) => {
+                let (route, credential) = (self.route.clone(), self.credential.clone());
+                Arc::clone(&self.transport).send(route, request, body, credential)
+            }
+            Err(error) => {
+                return Err(Violation::new(Rule::WellFormedMessages, error.to_string()));
+            }
+        };
+        self.upstream = Upstream::Sending(Box::pin(sending));
+        Ok(())
+    }
+
+    fn deliver(&mut self, mut event: ChatEvent) -> Result<(), Violation> {
+        if !self.is_chat {
+            let detail = format!("event `{}` from an operation that gives a value", event.name());
+            return Err(Violation::new(Rule::ValueFitsOperation, detail));
+        }
+        self.grammar.check(&event)?;
+        if let ChatEvent::Continuity { continuity, .. } = &mut event {
+            continuity.issuer.clone_from(&self.provider);
+        }
+        self.ready.push_back(Ok(Delivery::Event(event)));
+        Ok(())
+    }
+
+    fn done(&mut self) -> Result<(), Violation> {
+        if self.is_chat && !self.grammar.is_finished() {
+            return Err(Violation::new(Rule::FinishBeforeDone, "`done` without `finish`"));
+        }
+        if !self.is_chat && !self.value_given {
+            return Err(Violation::new(Rule::ValueFitsOperation, "`done` without a value"));
+        }
+        self.end();
+        Ok(())
+    }
+
+    fn violate(&mut self, violation: Violation) {
+        let Violation { rule, detail } = violation;
+        warn!(plugin = self.plugin, %rule, detail, "contract broken");
+        self.over = true;
+        self.upstream = Upstream::None;
+        self.ready.push_back(Err(ExchangeError::Contract {
+            plugin: self.plugin.clone(),
+            rule,
+            detail,
+        }));
+    }
+
+    /// Ends the exchange. The rest of an answer is read in the background for a moment, because a
+    /// connection whose body was read to its end can be used again.
+    fn end(&mut self) {
+        self.over = true;
+        if let Upstream::Reading(mut answer) = std::mem::replace(&mut self.upstream, Upstream::None)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(timeout(DRAIN, async move {
+                while let Ok(Some(_)) = answer.chunk().await {}
+            }));
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Tells an exchange that is not over that its client went away, and sends the one last request
+    /// that it may ask for.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut stepped = std::mem::take(&mut self.stepped);
+        self.live.step(now(), &Input::Cancel, &[], &mut stepped);
+        let last = stepped.effects.into_iter().find_map(|effect| match effect {
+            Effect::Send { request, .. } => Some(*request),
+            _ => None,
+        });
+        let (Some(mut request), Ok(runtime)) = (last, tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        if let Ok(body) = self.blobs.assemble(std::mem::take(&mut request.body)) {
+            let (route, credential) = (self.route.clone(), self.credential.take());
+            let sending = Arc::clone(&self.transport).send(route, request, body, credential);
+            runtime.spawn(timeout(CANCEL, sending));
+        }
+    }
+}
+
+/// Longest time that an exchange may ask to wait.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// How long the rest of an answer is read after its exchange is done.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// How long a vendor's cancel call may take.
+const CANCEL: Duration = Duration::from_secs(10);
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| now().0)
+}
+
+/// Drops the continuity tokens of other providers: they would be refused, or say too much.
+fn own_tokens_only(request: &mut plugin_api::chat::ChatRequest, provider: &str) {
+    for message in &mut request.messages {
+        for part in &mut message.parts {
+            part.continuity.retain(|token| token.issuer.is_empty() || token.issuer == provider);
+        }
+    }
+}
+
+fn expected_value(operation: &Operation) -> fn(&Value) -> bool {
+    match operation {
+        Operation::ListModels => |value| matches!(value, Value::Models { .. }),
+        Operation::ModelInfo { .. } => |value| matches!(value, Value::Model(_)),
+        Operation::Embed(_) => |value| matches!(value, Value::Embeddings(_)),
+        Operation::CountTokens(_) => |value| matches!(value, Value::TokenCount { .. }),
+        Operation::ListContextChunks(_) => |value| matches!(value, Value::Chunks(_)),
+        Operation::DeleteContextChunk { .. } | Operation::ValidateApiKey { .. } => {
+            |value| matches!(value, Value::Unit)
+        }
+        Operation::TestConnection => |value| matches!(value, Value::Account(_)),
+        Operation::GenerateAuthUrl(_) => |value| matches!(value, Value::AuthUrl(_)),
+        Operation::ExchangeCode(_)
+        | Operation::RefreshToken(_)
+        | Operation::ExtractApiCredentials(_) => |value| matches!(value, Value::Tokens(_)),
+        _ => |_| false,
+    }
+}
+
+fn name(effect: &Effect) -> String {
+    match effect {
+        Effect::Send { .. } => "a request".into(),
+        Effect::Event(event) => format!("`{}`", event.name()),
+        Effect::Value(_) => "a value".into(),
+        Effect::WakeAt(_) => "a wish to be woken".into(),
+        Effect::Log { .. } => "a log line".into(),
+        Effect::Done => "`done`".into(),
+        Effect::Fail(_) => "`fail`".into(),
+        _ => "an output".into(),
+    }
+}
+
+fn log(plugin: &str, level: LogLevel, text: &str) {
+    let text = text.escape_debug();
+    match level {
+        LogLevel::Debug => debug!(plugin, "{text}"),
+        LogLevel::Info => info!(plugin, "{text}"),
+        _ => warn!(plugin, "{text}"),
+    }
+}
+
+impl ExchangeError {
+    /// Returns the provider's own error, if it is the provider's.
+    #[must_use]
+    pub fn provider_error(&self) -> Option<&ProviderError> {
+        match self {
+            Self::Provider { source, .. } => Some(source),
+            Self::Contract { .. } => None,
+        }
+    }
+
+    /// Reports whether the provider did not accept the credential.
+    #[must_use]
+    pub fn is_authentication(&self) -> bool {
+        self.provider_error().is_some_and(|error| error.kind == ErrorKind::Authentication)
+    }
+}

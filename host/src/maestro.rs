@@ -1,0 +1,265 @@
+//! The universal interface: one entry point for every operation.
+//!
+//! The command line, the gateway and an embedding program call [`Maestro`]; nobody goes around it. It
+//! joins the layers below: registry, sessions, transport, exchange. Nothing is opened before it is
+//! needed: the folders are scanned at once, a library is loaded when one of its providers is asked, the
+//! store when a session or a conversation is.
+
+mod ask;
+mod choice;
+mod conversations;
+mod doctor;
+mod error;
+mod sessions;
+mod view;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use plugin_api::ProviderId;
+use tokio::sync::OnceCell;
+
+pub use ask::{Call, ChatStream};
+pub use conversations::{ContextQuery, StoredMessage};
+pub use error::Error;
+pub use view::{
+    Check, Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
+    RefusedPlugin, SessionView, SettingInfo, one_line,
+};
+
+use crate::{
+    config::Config,
+    home::Home,
+    plugin::{
+        Provenance,
+        judge::Judge,
+        registry::{self, Plugin, Provider, Registry},
+        scan,
+    },
+    session::{KeySource, SessionError, Sessions, SqliteStore, Stamp},
+    suggest::nearest,
+    transport::Transport,
+};
+
+/// A host of providers. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Maestro {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: Home,
+    config: Config,
+    registry: Registry,
+    transport: Arc<Transport>,
+    sessions: OnceCell<Arc<Sessions>>,
+    /// What `MAESTRO_SESSION` says.
+    env_session: Option<String>,
+}
+
+impl std::fmt::Debug for Maestro {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maestro").field("home", &self.inner.home).finish_non_exhaustive()
+    }
+}
+
+/// Who changes sessions through this interface, in the audit trail.
+const ACTOR: &str = "cli";
+
+impl Maestro {
+    /// Scans and judges the plugin folders. Opens no store, loads no library.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Misfit`] when the configuration names what no plugin has.
+    pub fn open(home: Home, config: Config) -> Result<Self, Error> {
+        let bundled = registry::bundled_folder();
+        let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
+        let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
+        let transport = Arc::new(Transport::new(config.timeouts));
+        let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
+        let sessions = OnceCell::new();
+        let inner = Inner { home, config, registry, transport, sessions, env_session };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Returns the folders.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Lists providers, ready ones first.
+    ///
+    /// Looks into the store only if there is one; a store that cannot be read shows as no sessions
+    /// here, and as an error as soon as one is used.
+    pub async fn list_providers(&self) -> Vec<ProviderInfo> {
+        let known = self.session_selectors().await;
+        let mut providers: Vec<ProviderInfo> = self
+            .inner
+            .registry
+            .providers()
+            .map(|provider| self.provider_info(provider, &known))
+            .collect();
+        providers.sort_by(|a, b| b.ready.cmp(&a.ready).then_with(|| a.id.cmp(&b.id)));
+        providers
+    }
+
+    /// Describes a provider: what it can do, its limits and what it needs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownProvider`], with the nearest.
+    pub async fn provider_capabilities(&self, id: &str) -> Result<ProviderInfo, Error> {
+        let provider = self.provider(id)?;
+        Ok(self.provider_info(provider, &self.session_selectors().await))
+    }
+
+    fn provider_info(&self, provider: &Provider, known: &[(ProviderId, String)]) -> ProviderInfo {
+        let sessions = known
+            .iter()
+            .filter(|(id, _)| *id == provider.id)
+            .map(|(_, selector)| selector.clone())
+            .collect();
+        ProviderInfo::of(provider, sessions, choice::env_key(provider).is_some())
+    }
+
+    async fn session_selectors(&self) -> Vec<(ProviderId, String)> {
+        let listed = self.list_sessions(None).await.unwrap_or_default();
+        listed.into_iter().map(|view| (view.provider, view.selector)).collect()
+    }
+
+    fn provider(&self, id: &str) -> Result<&Arc<Provider>, Error> {
+        let registry = &self.inner.registry;
+        registry.provider(id).ok_or_else(|| {
+            let known = registry.providers().map(|provider| provider.id.as_str());
+            let hint = nearest(id, known).map(|near| format!("did you mean `{near}`?"));
+            let hint = hint.unwrap_or_else(|| match registry.refused().len() {
+                0 => "run `maestro providers list --all`".into(),
+                n => format!("{n} plugin files were refused; run `maestro plugin list`"),
+            });
+            Error::UnknownProvider { provider: id.to_owned(), hint }
+        })
+    }
+
+    /// Returns the provider, or why it cannot be asked although it is there.
+    fn ready_provider(&self, id: &str) -> Result<&Arc<Provider>, Error> {
+        let provider = self.provider(id)?;
+        match &provider.missing {
+            None => Ok(provider),
+            Some(why) => Err(Error::NotReady { provider: provider.id.clone(), why: why.clone() }),
+        }
+    }
+
+    /// Lists the plugins that passed.
+    #[must_use]
+    pub fn list_plugins(&self) -> Vec<PluginInfo> {
+        self.inner.registry.plugins().map(|plugin| PluginInfo::of(plugin)).collect()
+    }
+
+    /// Lists the files that were refused, and why.
+    #[must_use]
+    pub fn refused_plugins(&self) -> Vec<RefusedPlugin> {
+        self.inner.registry.refused().iter().map(RefusedPlugin::of).collect()
+    }
+
+    /// Describes a plugin by id, or any file by path.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Plugin`] when it was or would be refused, [`Error::UnknownPlugin`].
+    pub fn inspect_plugin(&self, id_or_path: &str) -> Result<PluginInfo, Error> {
+        Ok(PluginInfo::of(&*self.plugin(id_or_path)?))
+    }
+
+    /// Loads a plugin and checks that it keeps its word: layout, manifest, and an implementation of
+    /// every capability that it declares.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Plugin`] when it is refused before it can be checked, [`Error::UnknownPlugin`].
+    pub fn validate(&self, id_or_path: &str) -> Result<Compliance, Error> {
+        let plugin = self.plugin(id_or_path)?;
+        let mut checks = vec![Check { what: "manifest".into(), passed: true, detail: None }];
+        match plugin.library() {
+            Ok(library) => {
+                checks.push(Check { what: "layout".into(), passed: true, detail: None });
+                checks.extend(crate::plugin::honesty::check(&plugin, &library));
+            }
+            Err(error) => checks.push(Check {
+                what: "layout".into(),
+                passed: false,
+                detail: Some(one_line(&error)),
+            }),
+        }
+        let passed = checks.iter().all(|check| check.passed);
+        Ok(Compliance { plugin: plugin.id.to_string(), passed, checks })
+    }
+
+    fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
+        let registry = &self.inner.registry;
+        if let Some(plugin) = registry.plugin(id_or_path) {
+            return Ok(Arc::clone(plugin));
+        }
+        let path = PathBuf::from(id_or_path);
+        if !id_or_path.contains('/') && path.extension().is_none() {
+            let ids = registry.plugins().map(|plugin| plugin.id.as_str());
+            let hint = nearest(id_or_path, ids).map(|near| format!("did you mean `{near}`?"));
+            return Err(Error::UnknownPlugin {
+                plugin: id_or_path.to_owned(),
+                hint: hint.unwrap_or_else(|| "run `maestro plugin list`, or name a file".into()),
+            });
+        }
+        let refuse = |source| Error::Plugin { plugin: id_or_path.to_owned(), source };
+        let stamp = scan::check_file(&path).map_err(refuse)?;
+        let found = scan::Found { path, provenance: Provenance::User, stamp };
+        let judged = Judge::new(self.inner.home.plugin_copies()).judge(&found).map_err(refuse)?;
+        Plugin::new(judged).map(Arc::new).map_err(refuse)
+    }
+
+    /// Opens the store and its key, once.
+    async fn sessions(&self) -> Result<&Arc<Sessions>, Error> {
+        self.inner
+            .sessions
+            .get_or_try_init(|| async {
+                let home = self.inner.home.clone();
+                let configured = self.inner.config.store.key.as_ref().map(KeySource::from);
+                let opened = tokio::task::spawn_blocking(move || open_store(&home, configured));
+                opened.await.unwrap_or(Err(Error::Session(SessionError::Panicked)))
+            })
+            .await
+    }
+
+    /// Opens the store only if there is one: what was never stored needs no key made.
+    async fn existing_sessions(&self) -> Result<Option<&Arc<Sessions>>, Error> {
+        if self.inner.sessions.get().is_none() && !self.inner.home.database().exists() {
+            return Ok(None);
+        }
+        self.sessions().await.map(Some)
+    }
+}
+
+fn open_store(home: &Home, configured: Option<KeySource>) -> Result<Arc<Sessions>, Error> {
+    let store = Arc::new(SqliteStore::open(&home.database(), now_s())?);
+    let source = KeySource::choose(configured, home.data());
+    let key = source.load(|| crate::session::Store::has_ciphertext(&*store).unwrap_or(true))?;
+    Ok(Arc::new(Sessions::open(store, key, now_s())?))
+}
+
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn stamp() -> Stamp<'static> {
+    Stamp { now_s: now_s(), actor: ACTOR }
+}

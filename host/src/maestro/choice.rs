@@ -1,0 +1,276 @@
+//! Which session serves a request.
+//!
+//! The model ref's > the caller's > `MAESTRO_SESSION` > the provider's default > the only one > a key in
+//! the environment. A session that the configuration declares counts like a stored one of that name.
+
+use std::{process::Command, sync::Arc};
+
+use plugin_api::{
+    ProviderId,
+    instance::{AuthKind, SessionInfo as PluginSession},
+};
+use secrecy::SecretString;
+
+use super::{Error, Maestro, stamp};
+use crate::{
+    config::DeclaredSession,
+    plugin::registry::Provider,
+    session::{
+        AuthType, BindingChange, OpenSession, SessionError, SessionName, SessionSelector,
+        SessionStatus,
+    },
+    transport::{CredentialUse, Keys},
+};
+
+/// The session that serves a request.
+pub(super) struct Chosen {
+    /// Its selector, for people; `None` when the provider needs none.
+    pub(super) selector: Option<String>,
+    /// What the plugin may know.
+    pub(super) info: PluginSession,
+    /// What the transport puts into requests.
+    pub(super) credential: Option<CredentialUse>,
+    /// The stored session, for bookkeeping.
+    pub(super) stored: Option<Arc<OpenSession>>,
+}
+
+/// A session's name as a caller gives it: `NAME` or `NAME@AUTH`, perhaps with the provider.
+#[derive(Clone, Debug)]
+struct Wanted {
+    name: SessionName,
+    auth_type: Option<AuthType>,
+}
+
+impl Maestro {
+    /// Chooses the session for a provider. `asked` is the model ref's or the caller's.
+    pub(super) async fn choose(
+        &self,
+        provider: &Provider,
+        asked: Option<&str>,
+    ) -> Result<Chosen, Error> {
+        let takes_keys = provider.api_key().is_some() && provider.placement.is_some();
+        if !takes_keys && provider.works_without_session() {
+            return Ok(Chosen::nobody());
+        }
+        let wanted = self.wanted(provider, asked)?;
+        if let Some(wanted) = &wanted
+            && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
+            && declared.provider == provider.id
+        {
+            return Chosen::declared(provider, wanted.name.as_str(), declared);
+        }
+        if let Some(sessions) = self.existing_sessions().await? {
+            let (id, question) = (provider.id.clone(), wanted.clone());
+            let resolved = sessions
+                .blocking(move |sessions| {
+                    let name = question.as_ref().map(|wanted| &wanted.name);
+                    let auth_type = question.as_ref().and_then(|wanted| wanted.auth_type);
+                    sessions.resolve(&id, name, auth_type)
+                })
+                .await;
+            match resolved {
+                Ok(session) => return self.stored(provider, session).await,
+                Err(SessionError::None { .. }) if wanted.is_none() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(wanted) = wanted {
+            return Err(self.no_such_session(provider, &wanted));
+        }
+        let mut declared = self
+            .inner
+            .config
+            .sessions
+            .iter()
+            .filter(|(_, declared)| declared.provider == provider.id);
+        match (declared.next(), declared.next()) {
+            (Some((name, only)), None) => return Chosen::declared(provider, name, only),
+            (Some((first, _)), Some((second, _))) => {
+                let candidates = [first, second].map(|name| format!("{}:{name}", provider.id));
+                return Err(SessionError::NoDefault {
+                    provider: provider.id.clone(),
+                    candidates: candidates.into(),
+                }
+                .into());
+            }
+            (None, _) => {}
+        }
+        if let Some((name, secret)) = env_key(provider) {
+            return Ok(Chosen::with_key(provider, format!("env:{name}"), secret));
+        }
+        if provider.works_without_session() {
+            return Ok(Chosen::nobody());
+        }
+        let env = provider.key_env.clone();
+        Err(Error::NoSession { provider: provider.id.clone(), env })
+    }
+
+    fn wanted(&self, provider: &Provider, asked: Option<&str>) -> Result<Option<Wanted>, Error> {
+        let from_env =
+            self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id));
+        let Some(text) = asked.or(from_env) else { return Ok(None) };
+        let parsed = text.parse::<SessionSelector>();
+        let selector =
+            parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
+        if let Some(other) = selector.provider.filter(|other| *other != provider.id) {
+            return Err(SessionError::Unknown {
+                selector: format!("{}:{}", provider.id, selector.name),
+                known: vec![format!("{other}:{}", selector.name)],
+            }
+            .into());
+        }
+        Ok(Some(Wanted { name: selector.name, auth_type: selector.auth_type }))
+    }
+
+    fn no_such_session(&self, provider: &Provider, wanted: &Wanted) -> Error {
+        let declared = self.inner.config.sessions.iter();
+        let known = declared
+            .filter(|(_, declared)| declared.provider == provider.id)
+            .map(|(name, _)| format!("{}:{name}", provider.id))
+            .collect();
+        SessionError::Unknown { selector: format!("{}:{}", provider.id, wanted.name), known }.into()
+    }
+
+    /// Takes a stored session, unless its plugin or origins are not what the user approved.
+    async fn stored(
+        &self,
+        provider: &Provider,
+        session: Arc<OpenSession>,
+    ) -> Result<Chosen, Error> {
+        let selector = session.info.selector();
+        if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
+            let (id, change) = (session.info.id.clone(), describe(&change));
+            if session.info.status == SessionStatus::Ready {
+                let text = change.clone();
+                let sessions = self.sessions().await?;
+                sessions
+                    .blocking(move |sessions| {
+                        sessions.fail(&id, SessionStatus::NeedsApproval, &text, &stamp())
+                    })
+                    .await?;
+            }
+            return Err(Error::NeedsApproval { session: selector, change });
+        }
+        let kind = match session.info.auth_type {
+            AuthType::OAuth => AuthKind::OAuth,
+            AuthType::ApiKey => AuthKind::ApiKey,
+        };
+        Ok(Chosen {
+            selector: Some(selector),
+            info: plugin_session(kind),
+            credential: Some(CredentialUse {
+                keys: Keys::Stored(Arc::clone(&session)),
+                plugin: provider.plugin.id.clone(),
+                placement: provider.placement.clone(),
+            }),
+            stored: Some(session),
+        })
+    }
+}
+
+impl Chosen {
+    pub(super) fn nobody() -> Self {
+        Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
+    }
+
+    fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
+        Self {
+            selector: Some(selector),
+            info: plugin_session(AuthKind::ApiKey),
+            credential: Some(CredentialUse {
+                // The user named this source for this provider as it is now configured.
+                keys: Keys::Declared { secret, binding: provider.binding() },
+                plugin: provider.plugin.id.clone(),
+                placement: provider.placement.clone(),
+            }),
+            stored: None,
+        }
+    }
+
+    fn declared(
+        provider: &Provider,
+        name: &str,
+        declared: &DeclaredSession,
+    ) -> Result<Self, Error> {
+        let secret = read_declared(declared)
+            .map_err(|problem| Error::Declared { session: name.to_owned(), problem })?;
+        let mut chosen = Self::with_key(provider, format!("{}:{name}", provider.id), secret);
+        chosen.info.attributes.clone_from(&declared.settings);
+        Ok(chosen)
+    }
+}
+
+fn plugin_session(auth: AuthKind) -> PluginSession {
+    let mut session = PluginSession::default();
+    session.auth = auth;
+    session
+}
+
+/// Reads the key of a declared session from where it is.
+fn read_declared(declared: &DeclaredSession) -> Result<SecretString, String> {
+    let text = if let Some(name) = &declared.env {
+        std::env::var(name).map_err(|_| format!("`{name}` is not set in the environment"))?
+    } else if let Some(path) = &declared.file {
+        std::fs::read_to_string(path)
+            .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?
+    } else if let Some([program, arguments @ ..]) = declared.command.as_deref() {
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .map_err(|error| format!("failed to run `{program}`: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("`{program}` failed: {}", output.status));
+        }
+        String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no text"))?
+    } else {
+        return Err("it names no source".into());
+    };
+    let key = text.lines().next().unwrap_or_default().trim();
+    if key.is_empty() { Err("the key is empty".into()) } else { Ok(key.into()) }
+}
+
+/// Returns the first key that the provider's environment variables hold.
+pub(super) fn env_key(provider: &Provider) -> Option<(String, SecretString)> {
+    provider.key_env.iter().find_map(|name| {
+        let value = std::env::var(name).ok()?;
+        let key = value.trim();
+        (!key.is_empty()).then(|| (name.clone(), SecretString::from(key)))
+    })
+}
+
+/// Reads `MAESTRO_SESSION`: `work` for every provider, or `openai=work,anthropic=home`.
+fn env_choice<'a>(text: &'a str, provider: &ProviderId) -> Option<&'a str> {
+    if !text.contains('=') {
+        return Some(text.trim());
+    }
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(id, name)| (id.trim() == provider.as_str()).then(|| name.trim()))
+}
+
+/// Says in one line what an approval would change.
+pub(super) fn describe(change: &BindingChange) -> String {
+    let mut said = Vec::new();
+    if let Some((before, after)) = &change.plugin {
+        said.push(format!("plugin `{before}` became `{after}`"));
+    }
+    if !change.added.is_empty() {
+        said.push(format!("it would now also be sent to {}", change.added.join(", ")));
+    }
+    said.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_may_choose_for_all_or_for_each() {
+        let openai = ProviderId::new("openai").unwrap();
+        assert_eq!(env_choice("work", &openai), Some("work"));
+        assert_eq!(env_choice("anthropic=home, openai = work", &openai), Some("work"));
+        assert_eq!(env_choice("anthropic=home", &openai), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! Conversations: the host's own store for every provider, and the provider's side where it has one.
+
+use plugin_api::{
+    ChunkId, ContextId, ProviderId,
+    capability::Capability,
+    chat::Message,
+    event::Usage,
+    operation::{ContextChunk, ContextChunks, ListContextChunks, Operation, Value},
+};
+
+use super::{Error, Maestro, now_s};
+use crate::session::{Chunk, Conversation, NewChunk, NewConversation, Sessions, StoreError};
+
+/// A stored message.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StoredMessage {
+    /// Its place in the store.
+    pub chunk: ChunkId,
+    /// When it was stored, in Unix seconds.
+    pub created_at: i64,
+    /// Tokens of the request, where the vendor said.
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer, where the vendor said.
+    pub output_tokens: Option<u64>,
+    /// The message.
+    pub message: Message,
+}
+
+/// Which chunks to list.
+#[derive(Clone, Debug, Default)]
+pub struct ContextQuery {
+    /// The provider's own side; absent means the host's store.
+    pub provider: Option<ProviderId>,
+    /// The session to ask with.
+    pub session: Option<String>,
+    /// The context; absent means all that the provider lists.
+    pub context: Option<ContextId>,
+    /// Where the last page ended.
+    pub cursor: Option<String>,
+}
+
+impl Maestro {
+    /// Lists conversations, the one that changed last first.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn list_conversations(&self) -> Result<Vec<Conversation>, Error> {
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
+        Ok(sessions.blocking(Sessions::conversations).await?)
+    }
+
+    /// Finds a conversation by id or name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownConversation`].
+    pub async fn find_conversation(&self, id_or_name: &str) -> Result<Conversation, Error> {
+        let wanted = id_or_name.to_owned();
+        let Some(sessions) = self.existing_sessions().await? else {
+            return Err(StoreError::UnknownConversation { conversation: wanted }.into());
+        };
+        Ok(sessions.blocking(move |s| s.conversation(&wanted)).await?)
+    }
+
+    /// Returns the conversation that changed last.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn latest_conversation(&self) -> Result<Option<Conversation>, Error> {
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(None) };
+        Ok(sessions.blocking(Sessions::latest_conversation).await?)
+    }
+
+    /// Begins a conversation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DuplicateConversation`].
+    pub async fn create_conversation(&self, new: NewConversation) -> Result<Conversation, Error> {
+        let sessions = self.sessions().await?;
+        Ok(sessions.blocking(move |s| s.create_conversation(new, now_s())).await?)
+    }
+
+    /// Appends the messages of one turn, all or none. The usage is kept with the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownConversation`], also when it was deleted meanwhile.
+    pub async fn append_turn(
+        &self,
+        conversation: &ContextId,
+        messages: &[Message],
+        usage: Usage,
+    ) -> Result<(), Error> {
+        let last = messages.len().saturating_sub(1);
+        let mut turn = Vec::with_capacity(messages.len());
+        for (at, message) in messages.iter().enumerate() {
+            let counted = at == last;
+            let content = serde_json::to_string(message)
+                .map_err(|source| Error::Message { message: at.to_string(), source })?;
+            turn.push(NewChunk {
+                role: message.role.as_str().to_owned(),
+                content,
+                input_tokens: usage.input_tokens.filter(|_| counted),
+                output_tokens: usage.output_tokens.filter(|_| counted),
+            });
+        }
+        let (sessions, id) = (self.sessions().await?, conversation.clone());
+        sessions.blocking(move |s| s.append_turn(&id, &turn, now_s())).await?;
+        Ok(())
+    }
+
+    /// Returns the messages of a conversation, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Message`] when one cannot be read.
+    pub async fn conversation_messages(
+        &self,
+        conversation: &ContextId,
+    ) -> Result<Vec<StoredMessage>, Error> {
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
+        let id = conversation.clone();
+        let chunks = sessions.blocking(move |s| s.chunks(&id)).await?;
+        chunks.into_iter().map(stored_message).collect()
+    }
+
+    /// Deletes a conversation and its messages.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownConversation`].
+    pub async fn delete_conversation(&self, id_or_name: &str) -> Result<Conversation, Error> {
+        let found = self.find_conversation(id_or_name).await?;
+        let id = found.id.clone();
+        self.sessions().await?.blocking(move |s| s.delete_conversation(&id)).await?;
+        Ok(found)
+    }
+
+    /// Lists the pieces of a context, in the host's store or on the provider's side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`] when the provider keeps none, and what the store or the provider says.
+    pub async fn list_context_chunks(&self, query: ContextQuery) -> Result<ContextChunks, Error> {
+        if let Some(id) = &query.provider {
+            let what = "a list of what it keeps";
+            let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
+            let mut request = ListContextChunks::default();
+            request.context = query.context;
+            request.cursor = query.cursor;
+            let operation = Operation::ListContextChunks(request);
+            return match self.run(provider, query.session.as_deref(), operation).await? {
+                Value::Chunks(chunks) => Ok(chunks),
+                _ => Ok(ContextChunks::default()),
+            };
+        }
+        let conversations = match &query.context {
+            Some(context) => vec![self.find_conversation(context.as_str()).await?],
+            None => self.list_conversations().await?,
+        };
+        let mut listed = ContextChunks::default();
+        for conversation in conversations {
+            for stored in self.conversation_messages(&conversation.id).await? {
+                listed.chunks.push(chunk_of(&conversation, &stored));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Deletes a piece of a context, or all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownChunk`], [`Error::NotSupported`], and what the store or the provider says.
+    pub async fn delete_context_chunk(
+        &self,
+        provider: Option<&ProviderId>,
+        session: Option<&str>,
+        context: &ContextId,
+        chunk: Option<&ChunkId>,
+    ) -> Result<(), Error> {
+        if let Some(id) = provider {
+            let what = "deleting what it keeps";
+            let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
+            let (context, chunk) = (context.clone(), chunk.cloned());
+            let operation = Operation::DeleteContextChunk { context, chunk };
+            return self.run(provider, session, operation).await.map(drop);
+        }
+        let found = self.find_conversation(context.as_str()).await?;
+        let Some(chunk) = chunk.cloned() else {
+            return self.delete_conversation(context.as_str()).await.map(drop);
+        };
+        let (id, wanted) = (found.id.clone(), chunk.clone());
+        let sessions = self.sessions().await?;
+        if sessions.blocking(move |s| s.delete_chunk(&id, &wanted, now_s())).await? {
+            return Ok(());
+        }
+        Err(Error::UnknownChunk { context: context.to_string(), chunk: chunk.to_string() })
+    }
+}
+
+fn stored_message(chunk: Chunk) -> Result<StoredMessage, Error> {
+    let message = serde_json::from_str(&chunk.content)
+        .map_err(|source| Error::Message { message: chunk.id.to_string(), source })?;
+    Ok(StoredMessage {
+        chunk: chunk.id,
+        created_at: chunk.created_at,
+        input_tokens: chunk.input_tokens,
+        output_tokens: chunk.output_tokens,
+        message,
+    })
+}
+
+fn chunk_of(conversation: &Conversation, stored: &StoredMessage) -> ContextChunk {
+    let mut chunk = ContextChunk::default();
+    chunk.context = conversation.id.clone();
+    chunk.id = stored.chunk.clone();
+    chunk.kind = "message".into();
+    chunk.role = Some(stored.message.role.as_str().into());
+    chunk.text = Some(stored.message.text());
+    chunk.tokens = stored.output_tokens;
+    chunk.created = u64::try_from(stored.created_at).ok();
+    chunk
+}

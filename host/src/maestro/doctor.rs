@@ -1,0 +1,123 @@
+//! Looks at an installation and says what is wrong with it.
+
+use super::{Error, Finding, Level, Maestro, view::one_line};
+use crate::session::SessionFilter;
+
+impl Maestro {
+    /// Looks at configuration, plugins, store, key and sessions. Sends nothing.
+    pub async fn doctor(&self) -> Vec<Finding> {
+        let mut findings = vec![self.look_at_config()];
+        findings.extend(self.look_at_plugins());
+        findings.extend(self.look_at_providers().await);
+        findings.extend(self.look_at_store().await);
+        findings
+    }
+
+    fn look_at_config(&self) -> Finding {
+        let path = self.inner.home.config_file();
+        let detail = if path.exists() {
+            format!("read from `{}`", path.display())
+        } else {
+            format!("`{}` does not exist; defaults apply", path.display())
+        };
+        finding("configuration", Level::Ok, detail, None)
+    }
+
+    fn look_at_plugins(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for plugin in self.inner.registry.plugins() {
+            let what = format!("plugin {}", plugin.id);
+            findings.push(match plugin.library() {
+                Ok(_) => {
+                    let detail = format!("{} loads in process", plugin.judged.manifest.version);
+                    finding(&what, Level::Ok, detail, None)
+                }
+                Err(error) => finding(&what, Level::Problem, one_line(&error), Some(error.hint())),
+            });
+        }
+        for refused in self.refused_plugins() {
+            let what = format!("file {}", refused.path.display());
+            findings.push(finding(&what, Level::Warning, refused.error, Some(refused.hint)));
+        }
+        if self.inner.registry.plugins().next().is_none() {
+            let hint = format!("put a plugin into `{}`", self.inner.home.plugins().display());
+            findings.push(finding("plugins", Level::Problem, "none found".into(), Some(hint)));
+        }
+        let detail =
+            "plugins run in this process and are trusted; the sandboxed worker is not built \
+                      into this version"
+                .into();
+        findings.push(finding(
+            "confinement",
+            Level::Warning,
+            detail,
+            Some("see SECURITY.md".into()),
+        ));
+        findings
+    }
+
+    async fn look_at_providers(&self) -> Vec<Finding> {
+        let providers = self.list_providers().await;
+        let ready = providers.iter().filter(|provider| provider.ready).count();
+        let detail = format!("{ready} of {} are ready", providers.len());
+        let mut findings = vec![finding("providers", Level::Ok, detail, None)];
+        for provider in providers.iter().filter(|provider| provider.configured) {
+            if let Some(why) = &provider.not_ready {
+                let what = format!("provider {}", provider.id);
+                findings.push(finding(&what, Level::Warning, why.clone(), None));
+            }
+        }
+        findings
+    }
+
+    async fn look_at_store(&self) -> Vec<Finding> {
+        let path = self.inner.home.database();
+        let sessions = match self.existing_sessions().await {
+            Ok(None) => {
+                let detail = format!("`{}` does not exist yet", path.display());
+                return vec![finding("store", Level::Ok, detail, None)];
+            }
+            Ok(Some(sessions)) => sessions,
+            Err(error) => {
+                return vec![finding("store", Level::Problem, chain(&error), error.hint())];
+            }
+        };
+        let checked = sessions.blocking(|s| Ok((s.check()?, s.list(&SessionFilter::default())?)));
+        let (report, listed) = match checked.await {
+            Ok(checked) => checked,
+            Err(error) => {
+                let error = Error::from(error);
+                return vec![finding("store", Level::Problem, chain(&error), error.hint())];
+            }
+        };
+        let mut findings = Vec::new();
+        let unreadable = report.unreadable.iter().map(|error| one_line(error));
+        for problem in report.storage.iter().cloned().chain(unreadable) {
+            let hint = Some("restore a backup beside the store".into());
+            findings.push(finding("store", Level::Problem, problem, hint));
+        }
+        if findings.is_empty() {
+            let detail = format!(
+                "{} sessions and {} messages open with the key",
+                report.sessions, report.chunks
+            );
+            findings.push(finding("store", Level::Ok, detail, None));
+        }
+        for info in listed {
+            if let Some(error) = &info.last_error {
+                let what = format!("session {}", info.selector());
+                let hint = Some(format!("run `maestro sessions test {}`", info.selector()));
+                findings.push(finding(&what, Level::Warning, error.clone(), hint));
+            }
+        }
+        findings
+    }
+}
+
+fn chain(error: &Error) -> String {
+    one_line(error)
+}
+
+fn finding(what: &str, level: Level, detail: String, hint: Option<String>) -> Finding {
+    Finding { what: what.to_owned(), level, detail, hint }
+}

@@ -1,0 +1,319 @@
+//! What can go wrong above the layers, and what to do about it.
+
+use plugin_api::{
+    ProviderId,
+    error::{ErrorKind, ProviderError},
+};
+
+use crate::{
+    config::ConfigError,
+    exchange::ExchangeError,
+    plugin::{RefusalError, registry::MisfitError},
+    router::ModelRefError,
+    session::{InvalidName, KeyError, SessionError, StoreError},
+};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be read.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The configuration names what no plugin has.
+    #[error("the configuration does not fit the plugins")]
+    Misfit(#[from] MisfitError),
+    /// No plugin offers the provider.
+    #[error("no provider `{provider}`")]
+    UnknownProvider {
+        /// What was asked for.
+        provider: String,
+        /// What was probably meant, or why it is not there.
+        hint: String,
+    },
+    /// The provider lacks something of the configuration.
+    #[error("provider `{provider}` is not ready: it {why}")]
+    NotReady {
+        /// The provider.
+        provider: ProviderId,
+        /// What it lacks.
+        why: String,
+    },
+    /// The provider does not offer the operation or understand part of the request.
+    #[error("provider `{provider}` does not offer {what}")]
+    NotSupported {
+        /// The provider.
+        provider: ProviderId,
+        /// What was asked.
+        what: String,
+    },
+    /// A model ref cannot be read.
+    #[error("invalid model ref")]
+    ModelRef(#[from] ModelRefError),
+    /// No provider lists the model.
+    #[error("no provider serves model `{model}`")]
+    UnknownModel {
+        /// What was asked for.
+        model: String,
+        /// The nearest refs.
+        nearest: Vec<String>,
+    },
+    /// Several providers list the model.
+    #[error("several providers serve model `{model}`")]
+    AmbiguousModel {
+        /// What was asked for.
+        model: String,
+        /// The refs that name one.
+        candidates: Vec<String>,
+    },
+    /// The session's name cannot be read.
+    #[error("invalid session `{session}`")]
+    SessionName {
+        /// What was given.
+        session: String,
+        /// Why.
+        source: InvalidName,
+    },
+    /// The provider wants a login and has none.
+    #[error("provider `{provider}` has no session")]
+    NoSession {
+        /// The provider.
+        provider: ProviderId,
+        /// Environment variables that would do instead.
+        env: Vec<String>,
+    },
+    /// The plugin or its origins are not those that the session was made for.
+    #[error("session `{session}` was approved for something else: {change}")]
+    NeedsApproval {
+        /// The session.
+        session: String,
+        /// What changed.
+        change: String,
+    },
+    /// What was given cannot be a key of this provider.
+    #[error("this is no key for provider `{provider}`: {problem}")]
+    InvalidKey {
+        /// The provider.
+        provider: ProviderId,
+        /// What is wrong; holds nothing of the key.
+        problem: String,
+        /// Where to get one.
+        obtain_url: Option<String>,
+    },
+    /// A declared session's key cannot be had.
+    #[error("declared session `{session}`: {problem}")]
+    Declared {
+        /// The session.
+        session: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A declared session cannot be changed here.
+    #[error("session `{session}` is declared in the configuration")]
+    DeclaredElsewhere {
+        /// The session.
+        session: String,
+    },
+    /// Sessions or conversations failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The master key cannot be had.
+    #[error("the master key cannot be used")]
+    Key(#[from] KeyError),
+    /// A stored message does not read as one.
+    #[error("message `{message}` of the conversation cannot be read")]
+    Message {
+        /// The message.
+        message: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is no such plugin.
+    #[error("no plugin `{plugin}`")]
+    UnknownPlugin {
+        /// What was asked for.
+        plugin: String,
+        /// What was probably meant.
+        hint: String,
+    },
+    /// A plugin was refused.
+    #[error("failed to load plugin `{plugin}`")]
+    Plugin {
+        /// Its id or file.
+        plugin: String,
+        /// Why.
+        source: RefusalError,
+    },
+    /// An exchange failed.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// There is no such chunk.
+    #[error("conversation `{context}` has no message `{chunk}`")]
+    UnknownChunk {
+        /// The conversation.
+        context: String,
+        /// The message.
+        chunk: String,
+    },
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl Error {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Misfit(error) => error.hint.clone(),
+            Self::UnknownProvider { hint, .. } | Self::UnknownPlugin { hint, .. } => {
+                Some(hint.clone())
+            }
+            Self::NotReady { provider, .. } => {
+                Some(format!("run `maestro providers show {provider}`"))
+            }
+            Self::NotSupported { provider, .. } => {
+                Some(format!("run `maestro providers show {provider}` for what it offers"))
+            }
+            Self::ModelRef(_) => Some("run `maestro models` for the refs there are".into()),
+            Self::UnknownModel { nearest, .. } if nearest.is_empty() => {
+                Some("run `maestro models` for the refs there are".into())
+            }
+            Self::UnknownModel { nearest, .. } => {
+                Some(format!("did you mean {}?", any_of(nearest)))
+            }
+            Self::AmbiguousModel { candidates, .. } => {
+                Some(format!("say which: {}", any_of(candidates)))
+            }
+            Self::SessionName { source, .. } => source.hint(),
+            Self::NoSession { provider, env } => {
+                let login = format!("run `maestro login {provider}`");
+                Some(match env.first() {
+                    Some(name) => format!("{login}, or set `{name}`"),
+                    None => login,
+                })
+            }
+            Self::NeedsApproval { session, .. } => {
+                Some(format!("if you expected that, run `maestro sessions approve {session}`"))
+            }
+            Self::InvalidKey { obtain_url, .. } => {
+                obtain_url.as_ref().map(|url| format!("get a key at {url}"))
+            }
+            Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
+                Some("change `[sessions]` in the file that `maestro config path` names".into())
+            }
+            Self::Session(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
+            Self::Plugin { source, .. } => Some(source.hint()),
+            Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
+                "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
+            )),
+            Self::Exchange(ExchangeError::Provider { provider, source }) => {
+                provider_hint(provider, source)
+            }
+            Self::UnknownChunk { context, .. } => {
+                Some(format!("run `maestro conversations show {context}`"))
+            }
+        }
+    }
+
+    /// Returns the exit status of the command line: 1 the request failed, 2 usage, 3 authentication
+    /// needed, 4 plugin rejected, 5 store or key.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::Misfit(_)
+            | Self::UnknownProvider { .. }
+            | Self::NotReady { .. }
+            | Self::NotSupported { .. }
+            | Self::ModelRef(_)
+            | Self::UnknownModel { .. }
+            | Self::AmbiguousModel { .. }
+            | Self::SessionName { .. }
+            | Self::DeclaredElsewhere { .. }
+            | Self::UnknownPlugin { .. }
+            | Self::UnknownChunk { .. } => 2,
+            Self::NoSession { .. }
+            | Self::NeedsApproval { .. }
+            | Self::InvalidKey { .. }
+            | Self::Declared { .. } => 3,
+            Self::Session(error) => session_exit(error),
+            Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
+            Self::Key(_) | Self::Message { .. } => 5,
+            Self::Exchange(error) if error.is_authentication() => 3,
+            Self::Exchange(_) => 1,
+        }
+    }
+
+    /// Returns a stable word for `--json`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exchange(ExchangeError::Provider { .. }) => "provider_error",
+            Self::Exchange(ExchangeError::Contract { .. }) => "contract_broken",
+            Self::UnknownProvider { .. } => "unknown_provider",
+            Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
+            Self::NotSupported { .. } => "not_supported",
+            other => match other.exit_code() {
+                2 => "usage",
+                3 => "authentication_needed",
+                4 => "plugin_rejected",
+                5 => "store",
+                _ => "failed",
+            },
+        }
+    }
+
+    /// Returns the provider's own error, if that is what failed.
+    #[must_use]
+    pub fn provider_error(&self) -> Option<&ProviderError> {
+        match self {
+            Self::Exchange(error) => error.provider_error(),
+            _ => None,
+        }
+    }
+}
+
+fn session_exit(error: &SessionError) -> u8 {
+    match error {
+        SessionError::None { .. } => 3,
+        SessionError::Unknown { .. }
+        | SessionError::Ambiguous { .. }
+        | SessionError::NoDefault { .. }
+        | SessionError::Store(
+            StoreError::DuplicateSession { .. }
+            | StoreError::DuplicateConversation { .. }
+            | StoreError::UnknownSession { .. }
+            | StoreError::UnknownConversation { .. },
+        ) => 2,
+        _ => 5,
+    }
+}
+
+fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
+    Some(match error.kind {
+        ErrorKind::Authentication => {
+            format!("run `maestro login {provider} --replace`, or `maestro sessions test`")
+        }
+        ErrorKind::NotFound => format!("run `maestro models --provider {provider}`"),
+        ErrorKind::RateLimited | ErrorKind::Overloaded => match error.retry_after_ms {
+            Some(wait) => format!("try again in {} s", wait.div_ceil(1000)),
+            None => "try again in a moment".into(),
+        },
+        ErrorKind::Quota => "check the plan and the credit of the account".into(),
+        ErrorKind::ContextLength => "shorten the conversation, or choose another model".into(),
+        ErrorKind::Connection => "check that the server runs and the network is up".into(),
+        ErrorKind::Timeout => "raise `[timeouts]` if the server is only slow".into(),
+        _ => return None,
+    })
+}
+
+fn any_of(refs: &[String]) -> String {
+    refs.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,332 @@
+//! Named sessions: login, list, rename, default, approve, test, delete.
+
+use std::sync::Arc;
+
+use plugin_api::{
+    ProviderId,
+    capability::Capability,
+    operation::{Account, KeyShape, Operation, Value},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Error, LoginPlan, Maestro, NewLogin, SessionView, choice, now_s, stamp};
+use crate::{
+    config::DeclaredSession,
+    exchange::ExchangeError,
+    plugin::registry::Provider,
+    session::{
+        AuthType, BindingChange, Credential, Login, SessionError, SessionFilter, SessionInfo,
+        SessionSelector, SessionStatus, Sessions,
+    },
+};
+
+/// Seconds of a day.
+const DAY_S: i64 = 86_400;
+
+impl Maestro {
+    /// Says what a login would store and where the key may go, before anything is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`] when the provider takes no key.
+    pub fn login_plan(&self, provider: &str) -> Result<LoginPlan, Error> {
+        let provider = self.ready_provider(provider)?;
+        let (Some(scheme), Some(_)) = (provider.api_key(), &provider.placement) else {
+            let what = "a login with an API key".into();
+            return Err(Error::NotSupported { provider: provider.id.clone(), what });
+        };
+        let name = &provider.manifest.display_name;
+        Ok(LoginPlan {
+            provider: provider.id.clone(),
+            display_name: if name.is_empty() { provider.id.to_string() } else { name.clone() },
+            plugin: provider.plugin.id.to_string(),
+            origins: provider.route.origins.iter().map(ToString::to_string).collect(),
+            env: provider.key_env.clone(),
+            prefix: scheme.prefix.clone(),
+            obtain_url: (!scheme.obtain_url.is_empty()).then(|| scheme.obtain_url.clone()),
+            key_optional: scheme.optional,
+        })
+    }
+
+    /// Stores a login, sealed and bound to the plugin and the origins of now. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] when it cannot be a key of this provider, and what the store says: a
+    /// session of that name is there already, and so on.
+    pub async fn create_session(&self, login: NewLogin) -> Result<SessionView, Error> {
+        self.login_plan(login.provider.as_str())?;
+        let provider = self.ready_provider(login.provider.as_str())?;
+        let key = self.checked_key(provider, &login.key).await?;
+        let login = Login {
+            provider: provider.id.clone(),
+            name: login.name,
+            credential: Credential::api_key(key, provider.binding()),
+            account: None,
+            replace: login.replace,
+            make_default: false,
+        };
+        let sessions = self.sessions().await?;
+        let info = sessions.blocking(move |sessions| sessions.create(&login, &stamp())).await?;
+        Ok(info.into())
+    }
+
+    /// Checks a key's shape: by the manifest's data, then by the plugin, which sees no key.
+    async fn checked_key(
+        &self,
+        provider: &Arc<Provider>,
+        key: &SecretString,
+    ) -> Result<SecretString, Error> {
+        let scheme = provider.api_key();
+        let invalid = |problem: String| Error::InvalidKey {
+            provider: provider.id.clone(),
+            problem,
+            obtain_url: scheme.map(|s| s.obtain_url.clone()).filter(|url| !url.is_empty()),
+        };
+        let key = key.expose_secret().trim();
+        let (prefix, min_length) =
+            scheme.map_or(("", 0), |scheme| (scheme.prefix.as_str(), scheme.min_length));
+        if key.is_empty() {
+            return Err(invalid("it is empty".into()));
+        }
+        if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(invalid("it holds white space or control characters".into()));
+        }
+        if !key.starts_with(prefix) {
+            return Err(invalid(format!("expected it to start with `{prefix}`")));
+        }
+        let found = key.chars().count() as u64;
+        if found < min_length {
+            let problem = format!("expected at least {min_length} characters, found {found}");
+            return Err(invalid(problem));
+        }
+        if provider.can(Capability::ApiKey) {
+            let operation = Operation::ValidateApiKey { shape: KeyShape::of(key, prefix) };
+            match self.run_unauthenticated(provider, operation).await {
+                Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
+                    return Err(invalid(source.message));
+                }
+                other => other?,
+            };
+        }
+        Ok(key.into())
+    }
+
+    /// Lists sessions: stored ones, then declared ones, then keys in the environment.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn list_sessions(&self, provider: Option<&str>) -> Result<Vec<SessionView>, Error> {
+        let wanted = |id: &ProviderId| provider.is_none_or(|wanted| id.as_str() == wanted);
+        let mut listed = Vec::new();
+        if let Some(sessions) = self.existing_sessions().await? {
+            let stored = sessions.blocking(|s| s.list(&SessionFilter::default())).await?;
+            let stored = stored.into_iter().filter(|info| wanted(&info.provider));
+            listed.extend(stored.map(SessionView::from));
+        }
+        for (name, declared) in &self.inner.config.sessions {
+            if wanted(&declared.provider) {
+                listed.push(declared_view(name, declared));
+            }
+        }
+        for provider in self.inner.registry.providers().filter(|provider| wanted(&provider.id)) {
+            if let Some((name, _)) = choice::env_key(provider) {
+                listed.push(outside_view(&provider.id, &name, format!("env:{name}"), "env"));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Describes one session.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn session(&self, selector: &str) -> Result<SessionView, Error> {
+        if let Some(view) = self.declared(selector) {
+            return Ok(view);
+        }
+        Ok(self.stored_session(selector).await?.into())
+    }
+
+    /// Gives a session another name.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors, a name that is taken.
+    pub async fn rename_session(
+        &self,
+        selector: &str,
+        name: crate::session::SessionName,
+    ) -> Result<SessionView, Error> {
+        let info = self.stored_session(selector).await?;
+        let sessions = self.sessions().await?;
+        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await?;
+        Ok(renamed.into())
+    }
+
+    /// Makes a session its provider's default.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn set_default_session(&self, selector: &str) -> Result<SessionView, Error> {
+        let info = self.stored_session(selector).await?;
+        let id = info.id.clone();
+        self.sessions().await?.blocking(move |s| s.set_default(&id, &stamp())).await?;
+        Ok(SessionInfo { is_default: true, ..info }.into())
+    }
+
+    /// Removes a session.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn delete_session(&self, selector: &str) -> Result<SessionView, Error> {
+        let info = self.stored_session(selector).await?;
+        let id = info.id.clone();
+        self.sessions().await?.blocking(move |s| s.delete(&id, &stamp())).await?;
+        Ok(info.into())
+    }
+
+    /// Says what approving a session would change; `None` when there is nothing to approve.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
+        let info = self.stored_session(selector).await?;
+        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let sessions = self.sessions().await?;
+        let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
+        Ok(open.credential.binding.change_to(&binding))
+    }
+
+    /// Binds a session to the plugin and the origins that its provider has now.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
+        let info = self.stored_session(selector).await?;
+        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let sessions = self.sessions().await?;
+        let approved = sessions.blocking(move |s| s.approve(&info.id, &binding, &stamp())).await?;
+        Ok(approved.into())
+    }
+
+    /// Lists sessions that were neither made nor used for some days.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<SessionView>, Error> {
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
+        let since = now_s() - i64::from(idle_days) * DAY_S;
+        let idle = sessions.blocking(move |s| s.prune_candidates(since)).await?;
+        Ok(idle.into_iter().map(SessionView::from).collect())
+    }
+
+    /// Renews a session's tokens now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`]: a key has nothing to renew.
+    pub async fn refresh_tokens(&self, selector: &str) -> Result<SessionView, Error> {
+        let view = self.session(selector).await?;
+        let what = format!("token refresh for session `{}`, which holds an API key", view.selector);
+        Err(Error::NotSupported { provider: view.provider, what })
+    }
+
+    /// Makes a cheap authenticated call and says whose account it is.
+    ///
+    /// Providers without a test of their own are asked for their models.
+    ///
+    /// # Errors
+    ///
+    /// What the provider says; of kind authentication when it does not accept the key.
+    pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
+        let view = self.session(selector).await?;
+        let provider = self.ready_provider(view.provider.as_str())?;
+        let asked = Some(view.selector.as_str());
+        let tested = if provider.can(Capability::ApiKey) {
+            self.run(provider, asked, Operation::TestConnection).await
+        } else if provider.can(Capability::Models) {
+            self.run(provider, asked, Operation::ListModels).await
+        } else {
+            let what = "a connection test".into();
+            return Err(Error::NotSupported { provider: provider.id.clone(), what });
+        };
+        let Value::Account(account) = tested? else { return Ok(Account::default()) };
+        Ok(account)
+    }
+
+    async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
+        if let Some(view) = self.declared(text) {
+            return Err(Error::DeclaredElsewhere { session: view.selector });
+        }
+        let parsed = text.parse::<SessionSelector>();
+        let selector =
+            parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
+        let Some(sessions) = self.existing_sessions().await? else {
+            let (selector, known) = (selector.to_string(), Vec::new());
+            return Err(SessionError::Unknown { selector, known }.into());
+        };
+        Ok(sessions.blocking(move |sessions| sessions.find(&selector)).await?)
+    }
+
+    fn declared(&self, text: &str) -> Option<SessionView> {
+        let selector = text.parse::<SessionSelector>().ok()?;
+        let declared = self.inner.config.sessions.get(selector.name.as_str())?;
+        let fits = selector.provider.is_none_or(|provider| provider == declared.provider);
+        fits.then(|| declared_view(selector.name.as_str(), declared))
+    }
+
+    /// Notes how a request with a stored session went.
+    pub(super) fn note(sessions: &Sessions, chosen: &choice::Chosen, error: Option<&Error>) {
+        let Some(session) = &chosen.stored else { return };
+        let rejected = matches!(error, Some(Error::Exchange(error)) if error.is_authentication());
+        let noted = if rejected {
+            let text = error.map(|error| super::one_line(error)).unwrap_or_default();
+            sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
+        } else {
+            sessions.touch(session, &stamp())
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the use of a session was not recorded");
+        }
+    }
+}
+
+fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
+    let source = match declared {
+        DeclaredSession { env: Some(_), .. } => "env",
+        DeclaredSession { file: Some(_), .. } => "file",
+        _ => "command",
+    };
+    let selector = format!("{}:{name}", declared.provider);
+    outside_view(&declared.provider, name, selector, source)
+}
+
+fn outside_view(
+    provider: &ProviderId,
+    name: &str,
+    selector: String,
+    source: &'static str,
+) -> SessionView {
+    SessionView {
+        selector,
+        provider: provider.clone(),
+        name: name.to_owned(),
+        auth_type: AuthType::ApiKey,
+        status: SessionStatus::Ready,
+        is_default: false,
+        source,
+        account: None,
+        expires_at: None,
+        created_at: None,
+        last_used_at: None,
+        last_error: None,
+    }
+}

@@ -1,0 +1,83 @@
+//! Asks a loaded plugin for each capability that it declares, to see whether it is there.
+//!
+//! One step of the start is enough: what is not implemented fails at once with `NotSupported`, what is
+//! implemented sends a request or answers. Nothing is sent.
+
+use std::sync::Arc;
+
+use plugin_api::{
+    ProviderId,
+    abi::{
+        Effect,
+        codec::{Opening, pack},
+    },
+    capability::Capability,
+    chat::{ChatRequest, Message},
+    error::ErrorKind,
+    exchange::{Input, Timestamp},
+    instance::Instance,
+    operation::{EmbedRequest, ListContextChunks, Operation},
+};
+
+use super::{
+    load::{Library, Stepped},
+    registry::Plugin,
+};
+use crate::maestro::Check;
+
+/// Checks every declared capability.
+#[must_use]
+pub fn check(plugin: &Plugin, library: &Arc<Library>) -> Vec<Check> {
+    let manifest = &plugin.judged.manifest;
+    let provider = manifest.providers.first();
+    let id = provider.map_or(manifest.id.as_str(), |provider| provider.id.as_str());
+    let Ok(id) = ProviderId::new(id) else { return Vec::new() };
+    let instance = Instance::new(id, provider.map_or("", |provider| provider.base_url.as_str()));
+    manifest
+        .capabilities
+        .iter()
+        .filter_map(|capability| {
+            let operation = sample(*capability)?;
+            let failed = refusal(library, &instance, operation);
+            Some(Check {
+                what: capability.to_string(),
+                passed: failed.is_none(),
+                detail: failed.map(|why| format!("declared, but {why}")),
+            })
+        })
+        .collect()
+}
+
+/// Runs the start of an operation; says why it is not there, if it is not.
+fn refusal(library: &Arc<Library>, instance: &Instance, operation: Operation) -> Option<String> {
+    let opening = pack(&Opening { instance: instance.clone(), operation });
+    let mut stepped = Stepped::default();
+    library.open().step(Timestamp(0), &Input::Start { seed: 0 }, &opening, &mut stepped);
+    if let Some(error) = stepped.malformed {
+        return Some(error.to_string());
+    }
+    stepped.effects.into_iter().find_map(|effect| match effect {
+        Effect::Fail(error)
+            if matches!(error.kind, ErrorKind::NotSupported | ErrorKind::PluginPanic) =>
+        {
+            Some(error.to_string())
+        }
+        _ => None,
+    })
+}
+
+/// Makes a harmless operation of a capability; `None` for those that take secrets or none at all.
+fn sample(capability: Capability) -> Option<Operation> {
+    let chat = || Box::new(ChatRequest::new("check", vec![Message::user("hello")]));
+    Some(match capability {
+        Capability::Chat => Operation::Chat(chat()),
+        Capability::Models => Operation::ListModels,
+        Capability::Embeddings => {
+            Operation::Embed(EmbedRequest::new("check", vec!["hello".into()]))
+        }
+        Capability::TokenCount => Operation::CountTokens(chat()),
+        Capability::Contexts => Operation::ListContextChunks(ListContextChunks::default()),
+        Capability::ApiKey => Operation::TestConnection,
+        _ => return None,
+    })
+}

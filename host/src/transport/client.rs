@@ -1,0 +1,364 @@
+//! Sends requests with pooled connections and reads answers as they come.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, Once, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use plugin_api::http::{Headers, HttpRequest, TransportErrorKind};
+use reqwest::{Certificate, Client, Identity, redirect};
+use tokio::time::timeout;
+use url::Url;
+
+use super::{credential::CredentialUse, origins::Origin};
+use crate::config::Timeouts;
+
+/// Where one provider's requests may go, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The origins; anything else is refused.
+    pub origins: Vec<Origin>,
+    /// Whether plain http may leave this machine.
+    pub allow_plain_http: bool,
+    /// Certificates.
+    pub tls: TlsOptions,
+}
+
+/// Certificates of one provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TlsOptions {
+    /// PEM file of authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of a client certificate and its key.
+    pub client_cert: Option<PathBuf>,
+}
+
+/// Why a request was not sent, got no answer, or its answer broke off.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    /// What failed.
+    pub kind: TransportErrorKind,
+    /// What failed, for a person; holds no secret.
+    pub message: String,
+}
+
+impl TransportError {
+    fn refused(message: impl Into<String>) -> Self {
+        Self { kind: TransportErrorKind::Refused, message: message.into() }
+    }
+}
+
+/// Sends requests. One for the whole program; connections are pooled per origin.
+#[derive(Debug)]
+pub struct Transport {
+    timeouts: Timeouts,
+    clients: Mutex<HashMap<(TlsOptions, bool), Client>>,
+}
+
+impl Transport {
+    /// Makes a transport. Nothing is opened until the first request.
+    #[must_use]
+    pub fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, clients: Mutex::default() }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`]; of kind [`Refused`](TransportErrorKind::Refused) when nothing was sent.
+    pub async fn send(
+        self: Arc<Self>,
+        route: Route,
+        request: HttpRequest,
+        body: Bytes,
+        credential: Option<CredentialUse>,
+    ) -> Result<Answer, TransportError> {
+        let mut url = Url::parse(&request.url).map_err(|_| {
+            TransportError::refused("the plugin asked for something that is no URL")
+        })?;
+        let origin =
+            Origin::of(&url).map_err(|error| TransportError::refused(error.to_string()))?;
+        if !route.origins.contains(&origin) {
+            let allowed: Vec<String> = route.origins.iter().map(ToString::to_string).collect();
+            return Err(TransportError::refused(format!(
+                "origin `{origin}` is not declared by the provider (declared: {})",
+                allowed.join(", ")
+            )));
+        }
+        if origin.is_exposed() && !route.allow_plain_http {
+            return Err(TransportError::refused(format!(
+                "`{origin}` is plain http beyond this machine; set `allow_plain_http = true` to allow it"
+            )));
+        }
+        let mut headers = headers_of(&request)?;
+        if let Some(credential) = &credential {
+            credential.apply(&request.auth, &mut url, &mut headers)?;
+        }
+        let client = self.client(&route.tls, origin.is_loopback())?;
+        let method = Method::from_bytes(request.method.as_str().as_bytes())
+            .map_err(|_| TransportError::refused("unknown method"))?;
+        let mut outgoing = client.request(method, url).headers(headers);
+        if !body.is_empty() || !request.method.is_idempotent() {
+            outgoing = outgoing.body(body);
+        }
+        let first_byte = Duration::from_millis(self.timeouts.first_byte_ms);
+        let response = match timeout(first_byte, outgoing.send()).await {
+            Ok(sent) => sent.map_err(|error| self.failed(&origin, error))?,
+            Err(_) => {
+                return Err(TransportError {
+                    kind: TransportErrorKind::Timeout,
+                    message: format!(
+                        "`{origin}` did not answer within {} s",
+                        first_byte.as_secs_f32()
+                    ),
+                });
+            }
+        };
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: read_headers(response.headers()),
+            idle: Duration::from_millis(self.timeouts.idle_ms),
+            origin,
+            response,
+        })
+    }
+
+    /// Finds or makes the client for a provider's certificates. Requests to this machine go past the
+    /// proxies of the environment, which are meant for the world outside.
+    fn client(&self, tls: &TlsOptions, direct: bool) -> Result<Client, TransportError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tls.clone(), direct);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.build(tls, direct)?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, tls: &TlsOptions, direct: bool) -> Result<Client, TransportError> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // An embedding program may have installed one already; then that one is used.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let mut builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_millis(self.timeouts.connect_ms))
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .http2_adaptive_window(true)
+            .user_agent(concat!("maestro/", env!("CARGO_PKG_VERSION")));
+        if direct {
+            builder = builder.no_proxy();
+        }
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|error| {
+                TransportError::refused(format!("failed to read `{}`: {error}", path.display()))
+            })
+        };
+        let invalid = |path: &PathBuf| {
+            TransportError::refused(format!("`{}` is not what it should be: PEM", path.display()))
+        };
+        if let Some(path) = &tls.ca_file {
+            let certificates =
+                Certificate::from_pem_bundle(&read(path)?).map_err(|_| invalid(path))?;
+            if certificates.is_empty() {
+                return Err(invalid(path));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        if let Some(path) = &tls.client_cert {
+            builder =
+                builder.identity(Identity::from_pem(&read(path)?).map_err(|_| invalid(path))?);
+        }
+        builder.build().map_err(|error| TransportError::refused(chain(&error)))
+    }
+
+    fn failed(&self, origin: &Origin, error: reqwest::Error) -> TransportError {
+        // The URL may carry a credential in its query.
+        let error = error.without_url();
+        let text = chain(&error);
+        let kind = if error.is_timeout() {
+            TransportErrorKind::Timeout
+        } else if text.contains("dns error") {
+            TransportErrorKind::Dns
+        } else if text.contains("certificate") || text.contains("TLS") || text.contains("tls") {
+            TransportErrorKind::Tls
+        } else if error.is_connect() {
+            TransportErrorKind::Connect
+        } else {
+            TransportErrorKind::Reset
+        };
+        let message = match kind {
+            TransportErrorKind::Timeout => {
+                format!("no connection to `{origin}` within {} ms", self.timeouts.connect_ms)
+            }
+            TransportErrorKind::Dns => format!("the name of `{origin}` does not resolve"),
+            TransportErrorKind::Connect => format!("nobody answers at `{origin}`"),
+            TransportErrorKind::Tls => format!("no trusted connection to `{origin}`: {text}"),
+            _ => format!("the connection to `{origin}` broke: {text}"),
+        };
+        TransportError { kind, message }
+    }
+}
+
+/// An answer whose body is still coming. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Headers,
+    response: reqwest::Response,
+    idle: Duration,
+    origin: Origin,
+}
+
+impl Answer {
+    /// Waits for the next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] when the connection breaks, or nothing comes for too long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
+        match timeout(self.idle, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(TransportError {
+                kind: TransportErrorKind::Reset,
+                message: format!(
+                    "the connection to `{}` broke: {}",
+                    self.origin,
+                    chain(&error.without_url())
+                ),
+            }),
+            Err(_) => Err(TransportError {
+                kind: TransportErrorKind::Timeout,
+                message: format!(
+                    "nothing came from `{}` for {} s",
+                    self.origin,
+                    self.idle.as_secs_f32()
+                ),
+            }),
+        }
+    }
+}
+
+/// Headers that belong to the host: of the connection, of the body's framing, of proxies.
+const HOST_HEADERS: &[&str] = &[
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+    "proxy-authorization",
+    "proxy-connection",
+    "cookie",
+];
+
+fn headers_of(request: &HttpRequest) -> Result<HeaderMap, TransportError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let lower = name.to_ascii_lowercase();
+        if HOST_HEADERS.contains(&lower.as_str()) {
+            return Err(TransportError::refused(format!("header `{lower}` belongs to the host")));
+        }
+        let wrong =
+            || TransportError::refused(format!("header `{}` cannot be sent", name.escape_debug()));
+        let name = HeaderName::try_from(lower.as_str()).map_err(|_| wrong())?;
+        headers.append(name, HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?);
+    }
+    headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(headers)
+}
+
+fn read_headers(headers: &HeaderMap) -> Headers {
+    let read = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    Headers(headers.iter().map(read).collect())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            let _ = write!(text, ": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(origin: &str) -> Route {
+        Route { origins: vec![Origin::parse(origin).unwrap()], ..Route::default() }
+    }
+
+    async fn refusal(route: Route, request: HttpRequest) -> String {
+        let transport = Arc::new(Transport::new(Timeouts::default()));
+        let error = transport.send(route, request, Bytes::new(), None).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Refused);
+        error.message
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_sent_is_refused_before_anything_is_opened() {
+        let home = route("https://api.acme.test");
+        for (request, message) in [
+            (
+                HttpRequest::get("https://evil.test/"),
+                "origin `https://evil.test` is not declared by the provider (declared: https://api.acme.test)",
+            ),
+            (HttpRequest::get("acme"), "the plugin asked for something that is no URL"),
+            (
+                HttpRequest::get("https://api.acme.test/").header("Host", "evil.test"),
+                "header `host` belongs to the host",
+            ),
+            (
+                HttpRequest::get("https://api.acme.test/").header("x", "a\r\nb: c"),
+                "header `x` cannot be sent",
+            ),
+        ] {
+            assert_eq!(refusal(home.clone(), request).await, message);
+        }
+        let exposed = refusal(route("http://10.0.0.1"), HttpRequest::get("http://10.0.0.1/")).await;
+        assert!(exposed.starts_with("`http://10.0.0.1` is plain http beyond this machine"));
+        let mut tls = home;
+        tls.tls.ca_file = Some("/nowhere/ca.pem".into());
+        let message = refusal(tls, HttpRequest::get("https://api.acme.test/")).await;
+        assert!(message.starts_with("failed to read `/nowhere/ca.pem`"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_failed_connection() {
+        let port = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let transport = Arc::new(Transport::new(Timeouts::default()));
+        let request = HttpRequest::get(format!("{url}/v1?key=s3cret"));
+        let error = transport.send(route(&url), request, Bytes::new(), None).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Connect);
+        assert_eq!(error.message, format!("nobody answers at `{url}`"));
+    }
+}
