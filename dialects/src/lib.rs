@@ -1,1 +1,16 @@
-//! Scaffold.
+//! The vendors' wire formats, both directions, without I/O.
+//!
+//! Each dialect lives once, in a folder of its own. A plugin uses the client's half (encode a
+//! request, decode the answer), the gateway uses the server's half (decode a request, encode the
+//! answer), and a property test holds the two together: what one half writes the other reads back
+//! unchanged, wherever no [`Loss`] was reported.
+//!
+//! Nothing here opens a connection, knows a URL's host or sees a credential.
+#![forbid(unsafe_code)]
+
+pub mod openai_chat;
+
+mod lenient;
+mod loss;
+
+pub use loss::{Encoded, Loss, RequestError};

@@ -1,10 +1,11 @@
 //! Ready-made exchanges and parsers. Authors seldom write the state machine themselves.
 //!
 //! [`say`] and [`ready`] answer without a request; [`call`] makes one request with one typed answer;
-//! [`paginate`] follows pages; [`stream`] reads server-sent events or NDJSON as they come; [`failure`]
+//! [`paginate`] follows pages; [`body`] writes JSON around the host's blobs; [`stream`] reads server-sent events or NDJSON as they come; [`failure`]
 //! turns HTTP answers into typed errors; [`replay`] runs an exchange against recorded bytes, in
 //! tests.
 
+pub mod body;
 pub mod call;
 pub mod failure;
 pub mod ndjson;

@@ -19,6 +19,11 @@ use crate::{
 
 /// Turns the pieces of one vendor's stream into events.
 pub trait Decoder {
+    /// Takes the exchange's seed before anything else, for ids that the vendor left out.
+    fn start(&mut self, seed: u64) {
+        let _ = seed;
+    }
+
     /// Takes one event. [`ControlFlow::Break`] says that nothing of interest follows.
     ///
     /// For newline-delimited JSON the line is the event's data.
@@ -124,7 +129,8 @@ impl<F: Framing, D: Decoder> Stream<F, D> {
     ) -> Result<ControlFlow<()>, ProviderError> {
         match (&mut self.mode, input) {
             (Mode::Ended, _) | (_, Input::Tick) => {}
-            (_, Input::Start { .. }) => {
+            (_, Input::Start { seed }) => {
+                self.decoder.start(*seed);
                 if let Some(request) = self.request.take() {
                     out.send(&request);
                 }

@@ -1,0 +1,126 @@
+//! What a wire format could not carry.
+
+use std::fmt;
+
+use plugin_api::{
+    error::{ErrorKind, ProviderError},
+    exchange::Outbox,
+    http::Body,
+};
+
+/// A piece of a request that the wire format, or the server behind it, cannot carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// Where it stood, for example `messages[2].content[0]` or `top_k`.
+    pub field: String,
+    /// What happened to it, for example `cannot be sent`.
+    pub what: &'static str,
+    /// Whether the answer means the same without it. When not, the request must be refused.
+    pub harmless: bool,
+}
+
+impl Loss {
+    pub(crate) fn dropped(field: impl Into<String>, what: &'static str) -> Self {
+        Self { field: field.into(), what, harmless: true }
+    }
+
+    pub(crate) fn fatal(field: impl Into<String>, what: &'static str) -> Self {
+        Self { field: field.into(), what, harmless: false }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.field, self.what)
+    }
+}
+
+/// A request body, and what it does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Encoded {
+    /// The body; blobs are pieces of it.
+    pub body: Body,
+    /// What could not be expressed.
+    pub losses: Vec<Loss>,
+}
+
+impl Encoded {
+    pub(crate) fn new(body: Body, losses: Vec<Loss>) -> Self {
+        Self { body, losses }
+    }
+
+    /// Refuses a request that would mean something else; the harmless losses stay.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotSupported`], naming the first field whose loss is not harmless.
+    pub fn or_refuse(self) -> Result<Self, ProviderError> {
+        match self.losses.iter().find(|loss| !loss.harmless) {
+            Some(loss) => Err(ProviderError::new(ErrorKind::NotSupported, loss.to_string())),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Warns the client of each loss.
+pub(crate) fn warn(losses: &mut Vec<Loss>, out: &mut Outbox<'_>) {
+    for loss in losses.drain(..) {
+        out.warning(loss.to_string());
+    }
+}
+
+/// Why a client's request is refused before any provider sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestError {
+    /// The field at fault, for example `messages[0].role`; empty when the body as a whole is.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl RequestError {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            return f.write_str(&self.message);
+        }
+        write!(f, "`{}`: {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl From<RequestError> for ProviderError {
+    fn from(error: RequestError) -> Self {
+        Self::new(ErrorKind::InvalidRequest, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_loss_that_changes_the_meaning_refuses_the_request() {
+        let harmless = Encoded::new(Body::default(), vec![Loss::dropped("top_k", "is not sent")]);
+        assert_eq!(harmless.clone().or_refuse(), Ok(harmless));
+        let fatal = Encoded::new(Body::default(), vec![Loss::fatal("context", "cannot be sent")]);
+        let error = fatal.or_refuse().unwrap_err();
+        assert_eq!(error.message, "`context` cannot be sent");
+    }
+
+    #[test]
+    fn a_request_error_names_its_field() {
+        let error = RequestError::new("n", "only 1 is served");
+        assert_eq!(ProviderError::from(error).message, "`n`: only 1 is served");
+        assert_eq!(RequestError::new("", "not JSON").to_string(), "not JSON");
+    }
+}

@@ -1,0 +1,222 @@
+//! Embeddings: texts in, vectors out.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use plugin_api::{
+    error::{ErrorKind, ProviderError},
+    http::{Body, Headers},
+    kit::{body, failure},
+    operation::{EmbedRequest, Embeddings},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error;
+use crate::{
+    lenient::{Count, or_default},
+    loss::RequestError,
+};
+
+/// Writes a request for vectors.
+///
+/// With `base64` the vectors come as little-endian floats, a third of the size, which OpenAI's own
+/// clients ask for; local servers know only numbers. A task has no field here.
+///
+/// # Errors
+///
+/// `InvalidRequest` for no inputs or an empty one, which the vendor refuses less clearly.
+pub fn encode_request(request: &EmbedRequest, base64: bool) -> Result<Body, ProviderError> {
+    if request.inputs.is_empty() || request.inputs.iter().any(String::is_empty) {
+        let message = "every text to embed must hold something";
+        return Err(ProviderError::new(ErrorKind::InvalidRequest, message));
+    }
+    body::object(|o| {
+        o.field("model", &request.model);
+        o.field("input", &request.inputs);
+        o.optional("dimensions", request.dimensions.as_ref());
+        o.field("encoding_format", if base64 { "base64" } else { "float" });
+    })
+}
+
+/// Reads the vectors, numbers or Base64, in the order of the inputs.
+///
+/// # Errors
+///
+/// The failure that the body reports (some servers send it with status 200), or `Protocol`, also
+/// when there are not as many vectors as `inputs`.
+pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
+    let malformed = || failure::malformed("embeddings", &Headers::default(), body);
+    let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
+        return Err(match serde_json::from_slice::<Value>(body) {
+            Ok(value) if value["error"].is_object() || value["error"].is_string() => {
+                error::in_stream(body)
+            }
+            _ => malformed(),
+        });
+    };
+    let mut data = answer.data;
+    data.sort_by_key(|item| item.index.0.unwrap_or(0));
+    if data.len() != inputs {
+        let message = format!("expected {inputs} vectors, found {}", data.len());
+        return Err(ProviderError::new(ErrorKind::Protocol, message));
+    }
+    let vectors = data
+        .into_iter()
+        .map(|item| match item.embedding {
+            Vector::Numbers(numbers) => Some(numbers),
+            Vector::Base64(text) => floats(&text),
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(malformed)?;
+    Ok(Embeddings::new(vectors, answer.usage.prompt_tokens.0.or(answer.usage.total_tokens.0)))
+}
+
+/// A client's request for vectors.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DecodedEmbed {
+    /// What is asked.
+    pub request: EmbedRequest,
+    /// Whether the vectors are wanted as Base64.
+    pub base64: bool,
+}
+
+/// Reads a client's request for vectors.
+///
+/// # Errors
+///
+/// Names the field at fault; arrays of tokens are refused, because they mean something to one model
+/// only.
+pub fn decode_request(body: &[u8]) -> Result<DecodedEmbed, RequestError> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| RequestError::new("", error.to_string()))?;
+    let model = value["model"].as_str().ok_or_else(|| RequestError::new("model", "is missing"))?;
+    let inputs = match &value["input"] {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => list
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<_>>()
+            .ok_or_else(|| RequestError::new("input", "tokens are not taken, only texts"))?,
+        _ => return Err(RequestError::new("input", "expected a text or an array of texts")),
+    };
+    let mut request = EmbedRequest::new(model, inputs);
+    request.dimensions = value["dimensions"].as_u64();
+    Ok(DecodedEmbed { request, base64: value["encoding_format"] == "base64" })
+}
+
+/// Writes vectors as OpenAI does.
+#[must_use]
+pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
+    let data: Vec<Value> = embeddings
+        .vectors
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| {
+            let embedding = if base64 {
+                let bytes: Vec<u8> = vector.iter().flat_map(|float| float.to_le_bytes()).collect();
+                json!(STANDARD.encode(bytes))
+            } else {
+                json!(vector)
+            };
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    let tokens = embeddings.input_tokens.unwrap_or(0);
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    json!({"object": "list", "model": model, "data": data, "usage": usage}).to_string().into_bytes()
+}
+
+fn floats(text: &str) -> Option<Vec<f32>> {
+    let bytes = STANDARD.decode(text).ok()?;
+    let (floats, rest) = bytes.as_chunks::<4>();
+    rest.is_empty().then(|| floats.iter().map(|float| f32::from_le_bytes(*float)).collect())
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Item>,
+    #[serde(default, deserialize_with = "or_default")]
+    usage: Tokens,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    #[serde(default)]
+    index: Count,
+    embedding: Vector,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Vector {
+    Numbers(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    prompt_tokens: Count,
+    total_tokens: Count,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE64: &[u8] = br#"{"object":"list","model":"embed-demo","data":[{"object":"embedding","index":1,"embedding":"zczMPQAAgL8="},{"object":"embedding","index":0,"embedding":"AACAPwAAAAA="}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#;
+
+    #[test]
+    fn vectors_are_read_in_both_forms_and_sorted() {
+        let embeddings = decode(BASE64, 2).unwrap();
+        assert_eq!(embeddings.vectors, [[1.0, 0.0], [0.1, -1.0]]);
+        assert_eq!(embeddings.input_tokens, Some(2));
+        let floats = br#"{"data":[{"embedding":[0.01,-0.2,0.3]}],"usage":null}"#;
+        assert_eq!(decode(floats, 1).unwrap().vectors, [[0.01, -0.2, 0.3]]);
+    }
+
+    #[test]
+    fn wrong_answers_are_errors() {
+        assert_eq!(decode(BASE64, 3).unwrap_err().message, "expected 3 vectors, found 2");
+        for bad in [
+            &br#"{"data":[{"embedding":"AAA="}]}"#[..],
+            br#"{"data":[{"embedding":"!"}]}"#,
+            b"{}",
+            b"no",
+        ] {
+            assert_eq!(decode(bad, 1).unwrap_err().kind, ErrorKind::Protocol);
+        }
+        let error = decode(br#"{"error":"no embedding model is loaded"}"#, 1).unwrap_err();
+        assert_eq!(error.message, "no embedding model is loaded");
+    }
+
+    #[test]
+    fn a_request_reads_back_as_it_was_written() {
+        let mut request = EmbedRequest::new("m", vec!["a".into(), "b".into()]);
+        request.dimensions = Some(2);
+        for base64 in [true, false] {
+            let body = encode_request(&request, base64).unwrap();
+            let decoded = decode_request(body.as_bytes().unwrap()).unwrap();
+            assert_eq!(decoded, DecodedEmbed { request: request.clone(), base64 });
+        }
+        assert!(encode_request(&EmbedRequest::new("m", vec![]), true).is_err());
+        let one = decode_request(br#"{"model":"m","input":"x"}"#).unwrap();
+        assert_eq!(one.request.inputs, ["x"]);
+        for (body, field) in [
+            (&br#"{"input":"x"}"#[..], "model"),
+            (br#"{"model":"m"}"#, "input"),
+            (br#"{"model":"m","input":[[1,2]]}"#, "input"),
+            (b"{", ""),
+        ] {
+            assert_eq!(decode_request(body).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn vectors_read_back_as_they_were_written() {
+        let embeddings = Embeddings::new(vec![vec![0.1, -1.0], vec![2.5, 0.0]], Some(7));
+        for base64 in [true, false] {
+            assert_eq!(decode(&encode(&embeddings, "m", base64), 2).unwrap(), embeddings);
+        }
+    }
+}

@@ -1,0 +1,571 @@
+//! Reads a client's request.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use plugin_api::{
+    chat::{
+        CacheControl, ChatRequest, Content, ContentPart, Continuity, CustomTool, DataSource,
+        FunctionTool, JsonSchema, Media, Message, Opaque, Reasoning, ReasoningSettings,
+        ResponseFormat, Role, Text, ToolCall, ToolChoice, ToolDefinition, ToolKind, ToolResult,
+    },
+    kit::failure::duration_ms,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+
+use super::{DIALECT, sources::data_uri, token};
+use crate::loss::{Loss, RequestError};
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Decoded {
+    /// What is asked.
+    pub request: ChatRequest,
+    /// Whether the answer is wanted as a stream.
+    pub stream: bool,
+    /// Whether the stream should end with the tokens used.
+    pub include_usage: bool,
+    /// Whether the client used `functions`, the predecessor of tools, and expects its answer so.
+    pub legacy_functions: bool,
+    /// What the answer will not hold although it was asked for.
+    pub losses: Vec<Loss>,
+}
+
+/// Reads a client's request. Unknown fields become options.
+///
+/// # Errors
+///
+/// Names the field that cannot be read, or that asks for what no neutral answer can hold (`n`
+/// above 1).
+pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
+    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(body).map_err(|error| RequestError::new("", error.to_string()))?;
+    let mut fields = Fields(fields);
+    let model: String =
+        fields.take("model")?.ok_or_else(|| RequestError::new("model", "is missing"))?;
+    let messages =
+        fields.0.remove("messages").ok_or_else(|| RequestError::new("messages", "is missing"))?;
+    let mut request = ChatRequest::new(model, self::messages(messages.get())?);
+    let mut losses = Vec::new();
+
+    if fields.take::<u64>("n")?.is_some_and(|n| n != 1) {
+        return Err(RequestError::new("n", "only one answer is given"));
+    }
+    let stream = fields.take("stream")?.unwrap_or(false);
+    let include_usage = fields
+        .take::<Value>("stream_options")?
+        .is_some_and(|options| options["include_usage"] == true);
+    let older = fields.take("max_tokens")?;
+    request.max_output_tokens = fields.take("max_completion_tokens")?.or(older);
+    let sampling = &mut request.sampling;
+    sampling.temperature = fields.take("temperature")?;
+    sampling.top_p = fields.take("top_p")?;
+    sampling.top_k = fields.take("top_k")?;
+    sampling.frequency_penalty = fields.take("frequency_penalty")?;
+    sampling.presence_penalty = fields.take("presence_penalty")?;
+    let seed = fields.take("random_seed")?;
+    sampling.seed = fields.take("seed")?.or(seed);
+    request.stop = match fields.take::<OneOrMany>("stop")? {
+        None => Vec::new(),
+        Some(OneOrMany::One(stop)) => vec![stop],
+        Some(OneOrMany::Many(stops)) => stops,
+    };
+    request.reasoning = fields.take("reasoning_effort")?.map(|effort| {
+        let mut reasoning = ReasoningSettings::default();
+        reasoning.effort = Some(effort);
+        reasoning
+    });
+    request.response_format =
+        fields.take::<Value>("response_format")?.map(response_format).transpose()?;
+    request.cache_key = fields.take("prompt_cache_key")?;
+    let user = fields.take("user")?;
+    request.user = fields.take("safety_identifier")?.or(user);
+    request.metadata = fields.take("metadata")?.unwrap_or_default();
+    let legacy_functions = tools(&mut fields, &mut request)?;
+    request.parallel_tool_calls = fields.take("parallel_tool_calls")?;
+    if fields.take::<bool>("logprobs")? == Some(true) {
+        losses.push(Loss::dropped("logprobs", "is not part of the answer"));
+    }
+    if fields.0.remove("top_logprobs").is_some_and(|raw| raw.get() != "null") {
+        losses.push(Loss::dropped("top_logprobs", "is not part of the answer"));
+    }
+    for (name, raw) in fields.0 {
+        let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        if !value.is_null() {
+            request.options.insert(name.into_owned(), value);
+        }
+    }
+    Ok(Decoded { request, stream, include_usage, legacy_functions, losses })
+}
+
+/// Reports whether a field of the wire has a typed place in the neutral request (or, for `n` and
+/// what belongs to the stream, none by design), so that no option may stand for it.
+pub(super) fn is_typed_field(name: &str) -> bool {
+    TYPED.contains(&name)
+}
+
+const TYPED: &[&str] = &[
+    "model",
+    "messages",
+    "n",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "random_seed",
+    "stop",
+    "reasoning_effort",
+    "response_format",
+    "prompt_cache_key",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "parallel_tool_calls",
+    "logprobs",
+    "top_logprobs",
+];
+
+struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+impl Fields<'_> {
+    /// Takes a field out; `null` is as good as absent.
+    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, RequestError> {
+        self.0.remove(name).map_or(Ok(None), |raw| read(raw.get(), || name.to_owned()))
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    json: &'a str,
+    field: impl FnOnce() -> String,
+) -> Result<T, RequestError> {
+    serde_json::from_str(json).map_err(|error| {
+        // The place inside the value says little once the field is named.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or_default();
+        RequestError::new(field(), text)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn response_format(value: Value) -> Result<ResponseFormat, RequestError> {
+    match value["type"].as_str() {
+        Some("text") => Ok(ResponseFormat::Text),
+        Some("json_object") => Ok(ResponseFormat::JsonObject),
+        Some("json_schema") => {
+            let schema = &value["json_schema"];
+            let Some(name) = schema["name"].as_str() else {
+                return Err(RequestError::new("response_format.json_schema.name", "is missing"));
+            };
+            let mut format = JsonSchema::new(name, schema["schema"].clone());
+            format.description = schema["description"].as_str().map(str::to_owned);
+            format.strict = schema["strict"].as_bool();
+            Ok(ResponseFormat::JsonSchema(format))
+        }
+        _ => {
+            let message = "expected `text`, `json_object` or `json_schema`";
+            Err(RequestError::new("response_format.type", message))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WireFunction {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Value>,
+    strict: Option<bool>,
+}
+
+impl From<WireFunction> for ToolDefinition {
+    fn from(wire: WireFunction) -> Self {
+        let mut tool = FunctionTool::new(wire.name, wire.parameters);
+        tool.description = wire.description;
+        tool.strict = wire.strict;
+        Self::Function(tool)
+    }
+}
+
+/// Reads tools in both generations; says whether it was the older.
+fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, RequestError> {
+    let list: Vec<Value> = fields.take("tools")?.unwrap_or_default();
+    for (at, value) in list.into_iter().enumerate() {
+        let bad =
+            |error: serde_json::Error| RequestError::new(format!("tools[{at}]"), error.to_string());
+        let inner = |name: &str| value[name].clone();
+        request.tools.push(match value["type"].as_str() {
+            Some("function") | None => {
+                serde_json::from_value::<WireFunction>(inner("function")).map_err(bad)?.into()
+            }
+            Some("custom") => {
+                let custom: CustomTool = serde_json::from_value(inner("custom")).map_err(bad)?;
+                ToolDefinition::Custom(custom)
+            }
+            Some(_) => ToolDefinition::Provider(Opaque::new(DIALECT, value)),
+        });
+    }
+    let functions: Option<Vec<WireFunction>> = fields.take("functions")?;
+    let legacy = functions.is_some();
+    request.tools.extend(functions.into_iter().flatten().map(ToolDefinition::from));
+    let older: Option<Value> = fields.take("function_call")?;
+    let older = older.map(|value| match value {
+        Value::Object(_) => serde_json::json!({"type": "function", "function": value}),
+        word => word,
+    });
+    request.tool_choice = match fields.take("tool_choice")?.or(older) {
+        Some(value) => Some(tool_choice(&value)?),
+        None => None,
+    };
+    Ok(legacy)
+}
+
+fn tool_choice(value: &Value) -> Result<ToolChoice, RequestError> {
+    let name = |value: &Value| value["name"].as_str().map(str::to_owned);
+    let choice = match (value.as_str(), value["type"].as_str()) {
+        (Some("auto"), _) => Some(ToolChoice::Auto),
+        (Some("none"), _) => Some(ToolChoice::None),
+        (Some("required" | "any"), _) => Some(ToolChoice::Required),
+        (_, Some("function")) => {
+            name(&value["function"]).map(|name| ToolChoice::Tool { name, kind: ToolKind::Function })
+        }
+        (_, Some("custom")) => {
+            name(&value["custom"]).map(|name| ToolChoice::Tool { name, kind: ToolKind::Custom })
+        }
+        (_, Some("allowed_tools")) => {
+            let allowed = &value["allowed_tools"];
+            let names = allowed["tools"].as_array().map(|tools| {
+                let one = |tool: &Value| {
+                    name(&tool["function"]).or_else(|| name(&tool["custom"])).or_else(|| name(tool))
+                };
+                tools.iter().filter_map(one).collect()
+            });
+            let required = allowed["mode"] == "required";
+            names.map(|names| ToolChoice::Allowed { names, required })
+        }
+        _ => None,
+    };
+    choice.ok_or_else(|| RequestError::new("tool_choice", "is not a choice of this format"))
+}
+
+#[derive(Deserialize)]
+struct WireMessage<'a> {
+    role: String,
+    name: Option<String>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    refusal: Option<String>,
+    reasoning_content: Option<String>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_details: Option<&'a RawValue>,
+    tool_calls: Option<Vec<WireCall>>,
+    function_call: Option<WireCalled>,
+    tool_call_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireCall {
+    id: String,
+    function: Option<WireCalled>,
+    custom: Option<WireCalled>,
+    extra_content: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireCalled {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
+    #[serde(default)]
+    input: String,
+}
+
+impl WireCalled {
+    fn arguments(self) -> String {
+        match self.arguments {
+            Value::String(text) => text,
+            Value::Null => String::new(),
+            json => json.to_string(),
+        }
+    }
+}
+
+/// What earlier messages say about the calls that later ones answer.
+#[derive(Default)]
+struct Calls {
+    custom: Vec<String>,
+    /// Calls of the older generation, which have no ids: name and the id made for it.
+    legacy: Vec<(String, String)>,
+}
+
+fn messages(json: &str) -> Result<Vec<Message>, RequestError> {
+    let list: Vec<&RawValue> = read(json, || "messages".into())?;
+    let mut calls = Calls::default();
+    list.iter().enumerate().map(|(at, raw)| message(at, raw.get(), &mut calls)).collect()
+}
+
+fn message(at: usize, json: &str, calls: &mut Calls) -> Result<Message, RequestError> {
+    let wire: WireMessage<'_> = read(json, || format!("messages[{at}]"))?;
+    let role = match &*wire.role {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => return tool_message(at, wire, calls),
+        "function" => return function_message(at, wire, calls),
+        role => {
+            let message = format!("`{}` is not a role", role.escape_debug());
+            return Err(RequestError::new(format!("messages[{at}].role"), message));
+        }
+    };
+    let mut message = Message::new(role, Vec::new());
+    reasoning(&wire, &mut message.parts);
+    message.parts.extend(content(at, wire.content)?);
+    if let Some(refusal) = wire.refusal.filter(|text| !text.is_empty()) {
+        message.parts.push(Content::Refusal(Text::new(refusal)).into());
+    }
+    for call in wire.tool_calls.into_iter().flatten() {
+        message.parts.push(tool_call(at, call, calls)?);
+    }
+    if let Some(called) = wire.function_call {
+        let id = format!("call_{at}");
+        calls.legacy.push((called.name.clone(), id.clone()));
+        let name = called.name.clone();
+        message.parts.push(Content::ToolCall(ToolCall::new(id, name, called.arguments())).into());
+    }
+    message.name = wire.name;
+    Ok(message)
+}
+
+fn reasoning(wire: &WireMessage<'_>, parts: &mut Vec<ContentPart>) {
+    let beside = wire.reasoning.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let text = wire.reasoning_content.clone().or(beside).filter(|text| !text.is_empty());
+    let details = wire.reasoning_details.map(RawValue::get).filter(|json| json.starts_with('['));
+    if text.is_none() && details.is_none() {
+        return;
+    }
+    let mut part: ContentPart = Content::Reasoning(Reasoning::new(text.unwrap_or_default())).into();
+    let token = details.map(|json| Continuity::new(token::REASONING_DETAILS, json));
+    part.continuity.extend(token);
+    parts.push(part);
+}
+
+fn tool_call(at: usize, call: WireCall, calls: &mut Calls) -> Result<ContentPart, RequestError> {
+    let (called, kind) = match (call.function, call.custom) {
+        (Some(function), _) => (function, ToolKind::Function),
+        (None, Some(custom)) => (custom, ToolKind::Custom),
+        (None, None) => {
+            let message = "neither `function` nor `custom` is there";
+            return Err(RequestError::new(format!("messages[{at}].tool_calls"), message));
+        }
+    };
+    let name = called.name.clone();
+    let arguments = match kind {
+        ToolKind::Custom => {
+            calls.custom.push(call.id.clone());
+            called.input
+        }
+        _ => called.arguments(),
+    };
+    let mut tool_call = ToolCall::new(call.id, name, arguments);
+    tool_call.kind = kind;
+    let mut part: ContentPart = Content::ToolCall(tool_call).into();
+    let signature = call.extra_content.unwrap_or_default();
+    if let Some(signature) = signature["google"]["thought_signature"].as_str() {
+        part.continuity.push(Continuity::new(token::THOUGHT_SIGNATURE, signature));
+    }
+    Ok(part)
+}
+
+fn tool_message(at: usize, wire: WireMessage<'_>, calls: &Calls) -> Result<Message, RequestError> {
+    let Some(id) = wire.tool_call_id else {
+        return Err(RequestError::new(format!("messages[{at}].tool_call_id"), "is missing"));
+    };
+    let kind = if calls.custom.contains(&id) { ToolKind::Custom } else { ToolKind::Function };
+    let mut result = ToolResult::new(id, content(at, wire.content)?);
+    result.name = wire.name;
+    result.kind = kind;
+    Ok(Message::new(Role::Tool, vec![Content::ToolResult(result).into()]))
+}
+
+/// Reads the older generation's answer to a call, which names the function and no id.
+fn function_message(
+    at: usize,
+    wire: WireMessage<'_>,
+    calls: &mut Calls,
+) -> Result<Message, RequestError> {
+    let Some(name) = wire.name else {
+        return Err(RequestError::new(format!("messages[{at}].name"), "is missing"));
+    };
+    let Some((_, id)) = calls.legacy.iter().rev().find(|(called, _)| *called == name) else {
+        return Err(RequestError::new(format!("messages[{at}].name"), "was not called before"));
+    };
+    let mut result = ToolResult::new(id.clone(), content(at, wire.content)?);
+    result.name = Some(name);
+    Ok(Message::new(Role::Tool, vec![Content::ToolResult(result).into()]))
+}
+
+fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let json = raw.get();
+    if json == "null" || json == "\"\"" {
+        return Ok(Vec::new());
+    }
+    let field = || format!("messages[{at}].content");
+    if json.starts_with('"') {
+        return Ok(vec![ContentPart::text(read::<String>(json, field)?)]);
+    }
+    let list: Vec<&RawValue> = read(json, field)?;
+    list.iter()
+        .enumerate()
+        .map(|(nth, raw)| {
+            let field = || format!("messages[{at}].content[{nth}]");
+            part(read(raw.get(), field)?).map_err(|(name, message)| {
+                RequestError::new(format!("{}.{name}", field()), message)
+            })
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct WirePart<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    refusal: Option<String>,
+    #[serde(borrow)]
+    image_url: Option<WireImage<'a>>,
+    #[serde(borrow)]
+    input_audio: Option<WireAudio<'a>>,
+    #[serde(borrow)]
+    file: Option<WireFile<'a>>,
+    thinking: Option<Value>,
+    signature: Option<String>,
+    prompt_cache_breakpoint: Option<WireBreakpoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireImage<'a> {
+    Object {
+        #[serde(borrow)]
+        url: Cow<'a, str>,
+        detail: Option<String>,
+    },
+    Text(#[serde(borrow)] Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct WireAudio<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    format: String,
+}
+
+#[derive(Deserialize)]
+struct WireFile<'a> {
+    file_id: Option<String>,
+    #[serde(borrow)]
+    file_data: Option<Cow<'a, str>>,
+    filename: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireBreakpoint {
+    ttl: Option<String>,
+}
+
+type Fault = (&'static str, &'static str);
+
+fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
+    let mut tokens = Vec::new();
+    let content = match &*wire.kind {
+        "text" => Content::Text(Text::new(wire.text.ok_or(("text", "is missing"))?)),
+        "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
+        "image_url" => image(wire.image_url.ok_or(("image_url", "is missing"))?)?,
+        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "file" => file(wire.file.ok_or(("file", "is missing"))?)?,
+        "thinking" => {
+            tokens.extend(wire.signature.map(|it| Continuity::new(token::SIGNATURE, it)));
+            let text = match wire.thinking.unwrap_or_default() {
+                Value::String(text) => text,
+                list => {
+                    let pieces = list.as_array().into_iter().flatten();
+                    pieces.filter_map(|piece| piece["text"].as_str()).collect()
+                }
+            };
+            Content::Reasoning(Reasoning::new(text))
+        }
+        _ => return Err(("type", "is not a part of this format")),
+    };
+    let mut part: ContentPart = content.into();
+    part.continuity = tokens;
+    part.cache = wire.prompt_cache_breakpoint.map(|wire| {
+        let mut cache = CacheControl::default();
+        cache.ttl_seconds = wire.ttl.and_then(|ttl| duration_ms(&ttl)).map(|ms| ms / 1000);
+        cache
+    });
+    Ok(part)
+}
+
+fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
+    let (url, detail) = match wire {
+        WireImage::Object { url, detail } => (url, detail),
+        WireImage::Text(url) => (url, None),
+    };
+    let mut media = if url.starts_with("data:") {
+        let (media_type, data) =
+            data_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
+        Media::new(DataSource::Inline { data }).media_type(media_type)
+    } else {
+        Media::new(DataSource::Url { url: url.into_owned() })
+    };
+    media.detail = detail;
+    Ok(Content::Image(media))
+}
+
+fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let data = STANDARD.decode(&*wire.data).map_err(|_| ("input_audio.data", "is not Base64"))?;
+    let media_type = match &*wire.format {
+        "mp3" => "audio/mpeg".to_owned(),
+        format => format!("audio/{format}"),
+    };
+    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
+}
+
+fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
+    let mut media = match (wire.file_id, wire.file_data) {
+        (Some(id), _) => Media::new(DataSource::File { id }),
+        (None, Some(uri)) => {
+            let bare = || {
+                use base64::{Engine as _, engine::general_purpose::STANDARD};
+                Some(("application/pdf".to_owned(), STANDARD.decode(&*uri).ok()?))
+            };
+            let (media_type, data) =
+                data_uri(&uri).or_else(bare).ok_or(("file.file_data", "is no Base64 data URI"))?;
+            Media::new(DataSource::Inline { data }).media_type(media_type)
+        }
+        (None, None) => return Err(("file", "neither `file_id` nor `file_data` is there")),
+    };
+    media.name = wire.filename;
+    Ok(Content::File(media))
+}

@@ -1,0 +1,88 @@
+//! Recorded answers in, events out: whole, byte by byte, and cut at every place.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p dialects --test golden` writes the expectations anew; read the
+//! difference before you commit it.
+
+use std::{env, fs, path::Path};
+
+use dialects::openai_chat::Decoder;
+use plugin_api::{
+    exchange::Exchange,
+    http::HttpRequest,
+    kit::{
+        SseStream,
+        replay::{Run, every_cut},
+    },
+};
+use serde_json::{Value, json};
+
+#[test]
+fn every_recorded_answer_of_chat_completions() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openai_chat");
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".sse") || (name.ends_with(".json") && !name.ends_with(".events.json"))
+        })
+        .collect();
+    names.sort();
+    assert!(names.len() > 30, "the fixtures are gone");
+    for path in names {
+        let whole = path.extension().is_some_and(|extension| extension == "json");
+        let kind = if whole { "application/json" } else { "text/event-stream; charset=utf-8" };
+        let body = fs::read(&path).unwrap();
+        let run = every_cut(open, 200, &[("content-type", kind)], &body);
+        grammar(&run, &path);
+        let golden = path.with_extension(if whole { "json.events.json" } else { "events.json" });
+        let found = serde_json::to_string_pretty(&to_json(&run)).unwrap() + "\n";
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(found, expected, "{}", path.display());
+    }
+}
+
+fn open() -> Box<dyn Exchange + Send> {
+    Box::new(SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new()))
+}
+
+fn to_json(run: &Run) -> Value {
+    let mut events = json!({ "events": run.events });
+    if let Some(error) = &run.error {
+        events["error"] = json!(error);
+    }
+    events
+}
+
+/// Checks the rules of [`plugin_api::event`].
+fn grammar(run: &Run, path: &Path) {
+    use plugin_api::event::ChatEvent;
+    let place = path.display();
+    assert_eq!(run.after_end, 0, "{place}: an output after the end");
+    assert_ne!(run.done, run.error.is_some(), "{place}: not one end");
+    let finish = |event: &ChatEvent| matches!(event, ChatEvent::Finish { .. });
+    let finishes = run.events.iter().filter(|event| finish(event)).count();
+    assert_eq!(finishes, usize::from(run.done), "{place}: not one finish");
+    assert_eq!(run.events.last().is_some_and(finish), run.done, "{place}: finish is not last");
+    let (mut parts, mut open) = (0, Vec::new());
+    for event in &run.events {
+        let part = serde_json::to_value(event).unwrap()["part"].as_u64();
+        if let Some(part) = part {
+            assert!(part <= parts, "{place}: part {part} came before part {parts}");
+            parts = parts.max(part + 1);
+        }
+        match event {
+            ChatEvent::ToolCallStart { part, id, name, .. } => {
+                assert!(!id.is_empty() && !name.is_empty(), "{place}: a call without id or name");
+                open.push(*part);
+            }
+            ChatEvent::ToolCallDelta { part, .. } => assert!(open.contains(part), "{place}"),
+            ChatEvent::ToolCallEnd { part } => open.retain(|have| have != part),
+            ChatEvent::Finish { .. } => assert!(open.is_empty(), "{place}: a call has no end"),
+            _ => {}
+        }
+    }
+}
