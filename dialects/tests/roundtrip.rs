@@ -291,14 +291,17 @@ fn wild() -> impl Strategy<Value = Message> {
 }
 
 fn tool() -> impl Strategy<Value = ToolDefinition> {
-    let schema = option::of(Just(json!({"type": "object", "properties": {"a": {"type": "string"}}})));
+    let schema =
+        option::of(Just(json!({"type": "object", "properties": {"a": {"type": "string"}}})));
     let strict = option::of(any::<bool>());
     prop_oneof![
-        (name(), option::of(text()), schema, strict).prop_map(|(name, description, schema, strict)| {
-            let mut tool = FunctionTool::new(name, schema);
-            (tool.description, tool.strict) = (description, strict);
-            ToolDefinition::Function(tool)
-        }),
+        (name(), option::of(text()), schema, strict).prop_map(
+            |(name, description, schema, strict)| {
+                let mut tool = FunctionTool::new(name, schema);
+                (tool.description, tool.strict) = (description, strict);
+                ToolDefinition::Function(tool)
+            }
+        ),
         (name(), option::of(text())).prop_map(|(name, description)| {
             let mut tool = CustomTool::new(name);
             tool.description = description;
@@ -504,14 +507,17 @@ fn transcript() -> impl Strategy<Value = Transcript> {
             !matches!(a.content, Content::ToolCall(_))
                 && std::mem::discriminant(&a.content) == std::mem::discriminant(&b.content)
         });
-        if finish == FinishReason::Stop && parts.iter().any(|p| matches!(p.content, Content::ToolCall(_))) {
+        if finish == FinishReason::Stop
+            && parts.iter().any(|p| matches!(p.content, Content::ToolCall(_)))
+        {
             finish = FinishReason::ToolCalls;
         }
         let mut usage = Usage::new(counts.0.into(), counts.1.into());
         usage.cached_input_tokens = counts.2.map(u64::from);
         usage.reasoning_tokens = counts.3.map(u64::from);
         let mut transcript = Transcript::new();
-        transcript.push(&ChatEvent::Started { id: Some("chatcmpl-1".into()), model: Some("m".into()) });
+        transcript
+            .push(&ChatEvent::Started { id: Some("chatcmpl-1".into()), model: Some("m".into()) });
         events_of(&Message::new(Role::Assistant, parts), |event| transcript.push(&event));
         transcript.push(&ChatEvent::Usage(usage));
         transcript.push(&ChatEvent::Finish { reason: finish, detail: None });
