@@ -47,7 +47,7 @@ fn calls(fragments: &[Value]) -> Vec<(String, String, String)> {
     message.tool_calls().map(|c| (c.id.clone(), c.name.clone(), c.arguments.clone())).collect()
 }
 
-fn triples<'a>(calls: &'a [(String, String, String)]) -> Vec<(&'a str, &'a str, &'a str)> {
+fn triples(calls: &[(String, String, String)]) -> Vec<(&str, &str, &str)> {
     calls.iter().map(|(a, b, c)| (&**a, &**b, &**c)).collect()
 }
 
