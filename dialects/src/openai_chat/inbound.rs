@@ -13,7 +13,11 @@ use plugin_api::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use super::{DIALECT, sources::data_uri, token};
+use super::{
+    DIALECT,
+    sources::{base64, data_uri},
+    token,
+};
 use crate::loss::{Loss, RequestError};
 
 /// A client's request.
@@ -543,8 +547,7 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
 }
 
 fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let data = STANDARD.decode(&*wire.data).map_err(|_| ("input_audio.data", "is not Base64"))?;
+    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
     let media_type = match &*wire.format {
         "mp3" => "audio/mpeg".to_owned(),
         format => format!("audio/{format}"),
@@ -556,10 +559,7 @@ fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data) {
         (Some(id), _) => Media::new(DataSource::File { id }),
         (None, Some(uri)) => {
-            let bare = || {
-                use base64::{Engine as _, engine::general_purpose::STANDARD};
-                Some(("application/pdf".to_owned(), STANDARD.decode(&*uri).ok()?))
-            };
+            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
             let (media_type, data) =
                 data_uri(&uri).or_else(bare).ok_or(("file.file_data", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
