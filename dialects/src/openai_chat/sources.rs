@@ -166,6 +166,10 @@ impl Details {
         shown
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns all details as JSON, unless there are none.
     pub(super) fn token(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| serde_json::to_string(&self.0).unwrap_or_default())
