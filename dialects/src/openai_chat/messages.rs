@@ -67,6 +67,9 @@ pub(super) fn write_all(
         }
         match message.role {
             Role::Tool => {
+                if rest.is_empty() {
+                    w.dropped("parts", "is empty");
+                }
                 for (nth, _) in rest {
                     w.fatal(nth, "a tool's message holds results only");
                 }
@@ -143,15 +146,13 @@ impl Writer<'_> {
             o.optional("name", message.name.as_ref());
             match parts {
                 [] => o.field("content", ""),
-                [
-                    (
-                        nth,
-                        ContentPart {
-                            content: Content::Text(text), cache: None, continuity, ..
-                        },
-                    ),
-                ] => {
-                    if !text.citations.is_empty() || !continuity.is_empty() {
+                // One text is sent as a text: not every server reads arrays.
+                [(nth, part)]
+                    if !self.marks(part)
+                        && let Content::Text(text) = &part.content =>
+                {
+                    self.cache(*nth, part.cache.as_ref());
+                    if !text.citations.is_empty() || !part.continuity.is_empty() {
                         self.dropped(&format!("parts[{nth}]"), "lost its citations or tokens");
                     }
                     o.field("content", &text.text);
@@ -163,6 +164,11 @@ impl Writer<'_> {
                 }),
             }
         });
+    }
+
+    /// Reports whether a part carries a mark that only an array can hold.
+    fn marks(&self, part: &ContentPart) -> bool {
+        part.cache.is_some() && self.quirks.supports_cache_breakpoints
     }
 
     fn part(&mut self, nth: usize, part: &ContentPart, out: &mut Array<'_>) {
