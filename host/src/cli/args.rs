@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
+    chat::ChatArgs,
     completions::{CompletionsArgs, ManArgs},
     config::ConfigArgs,
     conversations::ConversationsArgs,
@@ -55,6 +56,8 @@ pub(super) enum Command {
     /// List, test and change stored logins
     #[command(visible_alias = "session")]
     Sessions(SessionsArgs),
+    /// Ask a model and stream its answer; without a prompt, talk to it
+    Chat(Box<ChatArgs>),
     /// Turn texts into vectors
     Embed(EmbedArgs),
     /// List, show, export and delete stored conversations
@@ -77,6 +80,8 @@ const AFTER: &str = "\
 Examples:
   maestro providers                       what is ready to be asked
   maestro login anthropic --name work     store a key; it is asked for, never an argument
+  maestro chat -m anthropic/MODEL 'Why is the sky blue?'
+  git diff | maestro chat 'Write a commit message for this'
 
 Environment:
   MAESTRO_HOME      folder that holds everything; unset, the XDG directories are used

@@ -11,6 +11,7 @@
 
 mod args;
 mod ask;
+mod chat;
 mod completions;
 mod config;
 mod conversations;
@@ -65,6 +66,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Models(args) => wait(models::run(args, &open()?, output)),
         Command::Login(args) => wait(login::run(args, &open()?, output)),
         Command::Sessions(args) => wait(sessions::run(args, &open()?, output)),
+        Command::Chat(args) => wait(chat::run(*args, &open()?, output)),
         Command::Embed(args) => wait(embed::run(args, &open()?, output)),
         Command::Conversations(args) => wait(conversations::run(args, &open()?, output)),
         Command::Plugin(args) => plugin::run(args, &open()?, output),
