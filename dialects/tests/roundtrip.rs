@@ -15,13 +15,13 @@ use plugin_api::{
         replay::{Replay, Run},
     },
 };
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{collection::vec, option, prelude::*, test_runner::FileFailurePersistence};
 use serde_json::{Value, json};
 
 const BLOBS: &[(u32, &[u8])] = &[(0, b"\x00\x01\x02"), (1, b"hello"), (2, b"")];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(1500))]
 
     #[test]
     fn a_request_without_losses_reads_back_as_it_was(request in request(), quirks in quirks()) {
@@ -94,7 +94,7 @@ fn enough_generated_requests_lose_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     /// Whatever stands in the fields that are read, the events follow their grammar, and no cut of
     /// the bytes changes them.
@@ -164,6 +164,13 @@ fn odd_chunk() -> impl Strategy<Value = Value> {
         json!({"id": id, "citations": citations,
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
     })
+}
+
+/// A failing case prints its seed and leaves it beside this file, to be run first from then on.
+fn cases(cases: u32) -> ProptestConfig {
+    let beside = FileFailurePersistence::WithSource("regressions");
+    let failure_persistence = Some(Box::new(beside) as _);
+    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
 }
 
 fn head() -> Head {
