@@ -169,7 +169,7 @@ mod tests {
         for bad in ["", " \n", "a b", "a\u{1b}[31mb", "line\nbreak"] {
             let failure = checked(bad.as_bytes()).unwrap_err();
             assert_eq!(failure.exit_code(), 2, "{bad:?}");
-            assert!(bad.trim().is_empty() || !failure.one_line().contains(bad.trim()));
+            assert!(bad.trim().is_empty() || !failure.to_string().contains(bad.trim()));
         }
         assert!(checked(&[0xff]).is_err());
         assert_eq!(checked("\u{feff}k\r\n".as_bytes()).unwrap().expose_secret(), "k");

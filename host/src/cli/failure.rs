@@ -21,6 +21,9 @@ pub(super) enum Failure {
     /// The facade says why.
     #[error(transparent)]
     Maestro(#[from] maestro::Error),
+    /// The provider does not accept the key of a login.
+    #[error("the key was rejected and is not stored")]
+    Rejected(#[source] maestro::Error),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -80,7 +83,7 @@ impl Failure {
     /// Returns the exit status.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Maestro(error) => error.exit_code(),
+            Self::Maestro(error) | Self::Rejected(error) => error.exit_code(),
             Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Request { .. } | Self::Other(_) | Self::Said => 1,
             // A reader that stops early, as `head` does, is no failure of ours.
@@ -98,6 +101,7 @@ impl Failure {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Maestro(error) => error.hint(),
+            Self::Rejected(_) => Some("check the key; `--no-test` stores it untried".into()),
             Self::Config(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
@@ -108,7 +112,7 @@ impl Failure {
     /// Returns the word for programs that read `--json`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Maestro(error) => error.kind(),
+            Self::Maestro(error) | Self::Rejected(error) => error.kind(),
             Self::Config(_) | Self::Home(_) => "config",
             Self::Usage { .. } => "usage",
             Self::Request { .. } | Self::Said => "request",
@@ -130,16 +134,6 @@ impl Failure {
             next = cause.source();
         }
         causes
-    }
-
-    /// Returns everything but the hint in one line, for a warning about one of several things.
-    pub(super) fn one_line(&self) -> String {
-        let mut text = self.to_string();
-        for cause in self.causes() {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        text
     }
 }
 
@@ -196,11 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_reads_as_one_line() {
+    fn a_chain_is_said_level_by_level() {
         let inner = io::Error::other("disk on fire");
         let error = anyhow::Error::new(inner).context("failed to read `x`");
         let failure = Failure::from(error);
-        assert_eq!(failure.one_line(), "failed to read `x`: disk on fire");
+        assert_eq!(failure.to_string(), "failed to read `x`");
+        assert_eq!(failure.causes(), ["disk on fire"]);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(super) async fn run(args: LoginArgs, maestro: &Maestro, output: &Output) -> 
     let prompted = !args.key_stdin && args.key_file.is_none();
     if taken && !args.replace && prompted {
         // Asking first and refusing then would waste a paste. Otherwise the store itself refuses.
-        return Err(Failure::request(
+        return Err(Failure::usage(
             format!("provider `{provider}` has a session `{name}` already"),
             "add `--replace`, or choose another `--name`",
         ));
@@ -200,9 +200,7 @@ impl Login<'_> {
             Ok(account) => Ok(Tried::Works(account)),
             Err(error) if error.exit_code() == AUTHENTICATION => {
                 self.maestro.delete_session(&session.selector).await?;
-                Err(anyhow::Error::new(error)
-                    .context("the key was rejected and is not stored")
-                    .into())
+                Err(Failure::Rejected(error))
             }
             Err(error) => Ok(Tried::Unknown(error)),
         }
@@ -250,7 +248,7 @@ mod tests {
         std::fs::write(&path, "sk-1\n").unwrap();
         assert_eq!(key_file(&path).unwrap().expose_secret(), "sk-1");
         std::fs::write(&path, vec![b'a'; ask::MAX_SECRET_LEN + 1]).unwrap();
-        assert!(key_file(&path).unwrap_err().one_line().contains("at most"));
+        assert!(key_file(&path).unwrap_err().causes()[0].contains("at most"));
         let missing = key_file(&folder.path().join("none")).unwrap_err();
         assert!(missing.to_string().starts_with("failed to read `"));
         assert_eq!(missing.exit_code(), 1);

@@ -16,7 +16,7 @@ use crate::{
         table::{Sheet, Table},
         time,
     },
-    maestro::{Call, Maestro},
+    maestro::{Call, Maestro, one_line},
 };
 
 /// `maestro models [list | info REF | default [REF]]`.
@@ -133,7 +133,7 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
     let providers = maestro.list_providers().await.into_iter().filter(|provider| provider.ready);
     let lists = providers.map(|provider| async move {
         let models = maestro.list_models(provider.id.as_str(), session).await;
-        (provider.id, models)
+        (provider, models)
     });
     let lists = join_all(lists).await;
     if lists.is_empty() {
@@ -142,20 +142,28 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
             "run `maestro providers --all` to see why, or `maestro login PROVIDER`",
         ));
     }
-    let (mut models, mut failed) = (Vec::new(), 0);
-    let asked = lists.len();
+    let (mut models, mut answered) = (Vec::new(), false);
     for (provider, list) in lists {
         match list {
-            Ok(list) => models.extend(list.into_iter().map(|model| Listed::new(&provider, model))),
+            Ok(list) => {
+                answered = true;
+                models.extend(list.into_iter().map(|model| Listed::new(&provider.id, model)));
+            }
+            // A server that was never set up, and does not run on this machine, surprises nobody.
+            Err(_) if provider.local && !provider.configured && !output.is_verbose() => {}
             Err(error) => {
-                failed += 1;
-                let error = Failure::from(error).one_line();
-                output.warn(&format!("provider `{provider}` listed no models: {error}"));
+                let (id, why) = (&provider.id, one_line(&error));
+                output.warn(&format!("provider `{id}` listed no models: {why}"));
             }
         }
     }
-    print(models, output)?;
-    if failed == asked { Err(Failure::Said) } else { Ok(()) }
+    if !answered {
+        return Err(Failure::request(
+            "no provider listed its models",
+            "run `maestro providers` to see who was asked, and `-v` for what went wrong",
+        ));
+    }
+    print(models, output)
 }
 
 fn print(models: Vec<Listed>, output: &Output) -> Outcome {

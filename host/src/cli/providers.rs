@@ -115,19 +115,42 @@ fn full_table(providers: &[ProviderInfo]) -> Table {
 
 /// Says in one line how many are not ready and why, the most frequent reason first.
 fn summary(hidden: &[ProviderInfo]) -> String {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for provider in hidden {
+    let reasons = hidden.iter().map(|provider| {
         let why = provider.not_ready.as_deref().unwrap_or("not ready");
-        reasons.entry(why).or_default().push(provider.id.as_str());
+        (provider.id.as_str(), why)
+    });
+    grouped(reasons)
+}
+
+fn grouped<'a>(hidden: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> String {
+    let count = hidden.len();
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (id, why) in hidden {
+        reasons.entry(anonymous(why, id)).or_default().push(id);
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, ids)| std::cmp::Reverse(ids.len()));
-    let mut text = format!("{} more with `--all`", hidden.len());
+    let mut text = format!("{count} more with `--all`");
     for (at, (why, ids)) in reasons.iter().take(MAX_REASONS).enumerate() {
         let more = if ids.len() > MAX_IDS { ", …" } else { "" };
         let ids = ids[..ids.len().min(MAX_IDS)].join(", ");
         text.push_str(if at == 0 { ": " } else { "; " });
         text.push_str(&format!("{why} ({ids}{more})"));
+    }
+    text
+}
+
+/// Puts `PROVIDER` where a reason names its provider, so that equal reasons read alike.
+fn anonymous(why: &str, id: &str) -> String {
+    let in_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut text = String::new();
+    let mut rest = why;
+    while !rest.is_empty() {
+        let word = rest.find(|c| !in_id(c)).unwrap_or(rest.len());
+        let gap = rest[word..].find(in_id).map_or(rest.len(), |gap| word + gap);
+        text.push_str(if &rest[..word] == id { "PROVIDER" } else { &rest[..word] });
+        text.push_str(&rest[word..gap]);
+        rest = &rest[gap..];
     }
     text
 }
@@ -175,3 +198,21 @@ pub(super) fn words(words: &[impl ToString]) -> String {
 /// Most reasons and ids that the last line names; `--all` has the rest.
 const MAX_REASONS: usize = 3;
 const MAX_IDS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_reasons_are_said_once() {
+        let login = |id: &str| format!("needs a session: `maestro login {id}`");
+        let ids = ["p1", "p2", "p3", "p4", "p5"];
+        let mut hidden: Vec<_> = ids.map(|id| (id, login(id))).into();
+        hidden.insert(0, ("azure", "needs `resource` in `[providers.azure]`".into()));
+        assert_eq!(
+            grouped(hidden.iter().map(|(id, why)| (*id, why.as_str()))),
+            "6 more with `--all`: needs a session: `maestro login PROVIDER` (p1, p2, p3, p4, …); \
+             needs `resource` in `[providers.PROVIDER]` (azure)"
+        );
+    }
+}

@@ -48,11 +48,12 @@ fn binary(name: &str, bytes: Vec<u8>) -> Result<ContentPart, Failure> {
 }
 
 fn media(name: &str, media_type: &str, data: Vec<u8>) -> ContentPart {
-    let media = Media::new(DataSource::Inline { data }).media_type(media_type).name(name);
+    let media = Media::new(DataSource::Inline { data }).media_type(media_type);
     match media_type.split('/').next() {
         Some("image") => Content::Image(media),
         Some("audio") => Content::Audio(media),
-        _ => Content::File(media),
+        // No vendor takes the name of an image or a sound; each would only be warned about.
+        _ => Content::File(media.name(name)),
     }
     .into()
 }
@@ -123,7 +124,11 @@ mod tests {
 
     fn media_type(name: &str, bytes: &[u8]) -> Option<String> {
         match part(name, bytes.to_vec()).unwrap().content {
-            Content::Image(media) | Content::Audio(media) | Content::File(media) => {
+            Content::Image(media) | Content::Audio(media) => {
+                assert_eq!(media.name, None);
+                media.media_type
+            }
+            Content::File(media) => {
                 assert_eq!(media.name.as_deref(), Some(name));
                 media.media_type
             }

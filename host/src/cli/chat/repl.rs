@@ -48,7 +48,12 @@ pub(super) async fn run(mut talk: Talk<'_>, mut attached: Vec<ContentPart>) -> O
                 done
             }
             Line::Command(command, argument) => {
-                obey(command, &argument, &mut talk, &mut attached).await
+                // Ctrl-C gives up on a provider that does not answer, not on the dialogue.
+                tokio::select! {
+                    biased;
+                    _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+                    done = obey(command, &argument, &mut talk, &mut attached) => done,
+                }
             }
         };
         match done {
