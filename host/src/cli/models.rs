@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use plugin_api::{
     ProviderId,
+    error::{ErrorKind, ProviderError},
     operation::{Model, ModelKind},
 };
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::{
         table::{Sheet, Table},
         time,
     },
-    maestro::{Call, Maestro, one_line},
+    maestro::{Call, Error, Maestro, ProviderInfo, one_line},
 };
 
 /// `maestro models [list | info REF | default [REF]]`.
@@ -142,28 +143,42 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
             "run `maestro providers --all` to see why, or `maestro login PROVIDER`",
         ));
     }
-    let (mut models, mut answered) = (Vec::new(), false);
+    let (mut models, mut skipped, mut failed) = (Vec::new(), Vec::new(), 0);
+    let asked = lists.len();
     for (provider, list) in lists {
         match list {
             Ok(list) => {
-                answered = true;
                 models.extend(list.into_iter().map(|model| Listed::new(&provider.id, model)));
             }
-            // A server that was never set up, and does not run on this machine, surprises nobody.
-            Err(_) if provider.local && !provider.configured && !output.is_verbose() => {}
+            Err(error) if not_running(&provider, &error) => skipped.push(provider.id.to_string()),
             Err(error) => {
+                failed += 1;
                 let (id, why) = (&provider.id, one_line(&error));
                 output.warn(&format!("provider `{id}` listed no models: {why}"));
             }
         }
     }
-    if !answered {
-        return Err(Failure::request(
-            "no provider listed its models",
-            "run `maestro providers` to see who was asked, and `-v` for what went wrong",
-        ));
+    if failed + skipped.len() < asked {
+        print(models, output)?;
+        if !skipped.is_empty() && output.is_verbose() {
+            output.note(&format!("not running on this machine: {}", skipped.join(", ")));
+        }
+        Ok(())
+    } else if failed > 0 {
+        Err(Failure::Said)
+    } else {
+        Err(Failure::request(
+            format!("no server runs on this machine: {}", skipped.join(", ")),
+            "start one, or run `maestro login PROVIDER`",
+        ))
     }
-    print(models, output)
+}
+
+/// Reports whether a well-known local server is only not running. Nobody has them all, so that is
+/// no news unless the user configured it.
+fn not_running(provider: &ProviderInfo, error: &Error) -> bool {
+    let silent = |error: &ProviderError| error.kind == ErrorKind::Connection;
+    provider.local && !provider.configured && error.provider_error().is_some_and(silent)
 }
 
 fn print(models: Vec<Listed>, output: &Output) -> Outcome {
