@@ -95,7 +95,10 @@ pub(super) fn checked(bytes: &[u8]) -> Result<SecretString, Failure> {
     };
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
-        return Err(Failure::usage("the key is empty", "paste it again; it is not shown"));
+        return Err(Failure::usage(
+            "the key is empty",
+            "give it again; it is not shown as you type",
+        ));
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Failure::usage(
