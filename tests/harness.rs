@@ -13,11 +13,11 @@ use std::{
     ffi::OsString,
     fs,
     future::Future,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     thread,
 };
 
@@ -291,20 +291,10 @@ impl Stream {
 
 /// Runs a future to its end; a test that hangs fails.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let value = runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await });
     value.expect("finished in time")
-}
-
-/// Runs something on a thread of its own and fails when it does not end.
-pub(crate) fn within_patience<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || drop(sender.send(work())));
-    receiver.recv_timeout(PATIENCE).expect("finished in time")
 }
 
 /// Returns a plugin's library, which cargo built beside this executable.

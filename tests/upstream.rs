@@ -234,7 +234,7 @@ impl Upstream {
     fn wait_until(&self, what: &str, reached: impl Fn(&Seen) -> bool) {
         let seen = lock(&self.log.seen);
         let waited = self.log.changed.wait_timeout_while(seen, PATIENCE, |seen| !reached(seen));
-        let (_, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (_seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "waited in vain for {what}");
     }
 }
@@ -264,7 +264,8 @@ fn serve(
         let (request, unread) = read_request(&mut stream)?;
         log.note(|seen| seen.requests.push(request.clone()));
         let reply = answer(&request);
-        let chunked = matches!(reply.acts.first(), Some(Act::Head(head)) if head.contains("chunked"));
+        let chunked =
+            matches!(reply.acts.first(), Some(Act::Head(head)) if head.contains("chunked"));
         if !reply.acts.iter().any(|act| matches!(act, Act::Reset)) {
             stream.read_exact(&mut vec![0; unread])?;
         }
