@@ -19,6 +19,8 @@ use crate::loss::{Encoded, Loss};
 /// The caller decides what becomes of the losses: [`Encoded::or_refuse`] refuses a request that
 /// would mean something else, [`Decoder::after`](super::Decoder::after) warns of the others.
 ///
+/// A native body is not looked at: what passes through is not encoded.
+///
 /// # Errors
 ///
 /// `InvalidRequest` when a value has no JSON form.
@@ -97,20 +99,21 @@ fn tools(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: &mu
         Some(ToolChoice::Allowed { names, .. }) if !quirks.supports_allowed_tools => Some(names),
         _ => None,
     };
-    if !request.tools.is_empty() {
+    let is_allowed = |tool: &ToolDefinition| {
+        allowed.is_none_or(|names| names.iter().any(|name| name == name_of(tool)))
+    };
+    // OpenAI refuses an empty list, and the fields below where there are no tools.
+    let orphan = !request.tools.iter().any(is_allowed);
+    if !orphan {
         o.array("tools", |out| {
-            for (at, tool) in request.tools.iter().enumerate() {
-                if allowed.is_none_or(|names| names.iter().any(|name| name == name_of(tool))) {
-                    self::tool(tool, at, quirks, out, losses);
-                }
+            for (at, tool) in request.tools.iter().enumerate().filter(|(_, t)| is_allowed(t)) {
+                self::tool(tool, at, quirks, out, losses);
             }
         });
     }
     if allowed.is_some() {
         losses.push(Loss::dropped("tool_choice.allowed", "was replaced by fewer tools"));
     }
-    // OpenAI refuses both fields where there are no tools.
-    let orphan = request.tools.is_empty();
     if let Some(choice) = &request.tool_choice {
         if orphan {
             losses.push(Loss::dropped("tool_choice", "means nothing without tools"));

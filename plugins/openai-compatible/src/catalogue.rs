@@ -66,11 +66,7 @@ const fn cloud(
 }
 
 /// A key in `Authorization: Bearer …`.
-const fn key(
-    env: &'static [&'static str],
-    prefix: &'static str,
-    obtain: &'static str,
-) -> AuthSpec {
+const fn key(env: &'static [&'static str], prefix: &'static str, obtain: &'static str) -> AuthSpec {
     AuthSpec::ApiKey(ApiKeySpec::bearer().env(env).prefix(prefix).obtain_url(obtain))
 }
 
@@ -156,12 +152,7 @@ pub(crate) const PROVIDERS: &[ProviderSpec] = &[
             "https://www.perplexity.ai/settings/api",
         )],
     )
-    .features(&[
-        Feature::Images,
-        Feature::StructuredOutput,
-        Feature::Reasoning,
-        Feature::Citations,
-    ])
+    .features(&[Feature::Images, Feature::StructuredOutput, Feature::Reasoning, Feature::Citations])
     .without(NO_EMBEDDINGS)
     .docs_url("https://docs.perplexity.ai"),
     cloud(
@@ -187,11 +178,7 @@ pub(crate) const PROVIDERS: &[ProviderSpec] = &[
         "gemini-compatible",
         "Gemini, OpenAI-compatible endpoint",
         "https://generativelanguage.googleapis.com/v1beta/openai",
-        &[key(
-            &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
-            "",
-            "https://aistudio.google.com/apikey",
-        )],
+        &[key(&["GOOGLE_API_KEY", "GEMINI_API_KEY"], "", "https://aistudio.google.com/apikey")],
     )
     .docs_url("https://ai.google.dev/gemini-api/docs/openai"),
 ];
@@ -211,8 +198,7 @@ pub(crate) const PROFILES: &[ProfileSpec] = &[
             ValueSpec::flag("supports_top_k", false),
         ]),
     ProfileSpec::new("ollama").values(&[ValueSpec::flag("supports_image_url", false)]),
-    ProfileSpec::new("llama-cpp")
-        .values(&[ValueSpec::flag("supports_parallel_tool_calls", true)]),
+    ProfileSpec::new("llama-cpp").values(&[ValueSpec::flag("supports_parallel_tool_calls", true)]),
     ProfileSpec::new("vllm").values(&[ValueSpec::flag("supports_parallel_tool_calls", true)]),
     ProfileSpec::new("lm-studio"),
     ProfileSpec::new("sglang"),
