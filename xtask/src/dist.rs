@@ -25,8 +25,14 @@ pub(crate) struct Dist {
 
 /// Builds in release into `dist/`.
 pub(crate) fn dist() -> Result<Dist> {
+    dist_with(&[])
+}
+
+/// Builds in release into `dist/`, and further plugins that stay in cargo's folder. One build for all,
+/// because two with different packages would build what they share twice.
+pub(crate) fn dist_with(plugins: &[&str]) -> Result<Dist> {
     let mut arguments = vec!["build", "--release", "--package", "host", "--bin", "maestro"];
-    for plugin in BUNDLED {
+    for plugin in BUNDLED.iter().chain(plugins) {
         arguments.extend(["--package", plugin]);
     }
     arguments.push("--lib");

@@ -32,8 +32,7 @@ struct Proof<'a> {
 /// Builds into `dist/` and proves it.
 pub(crate) fn quickstart() -> Result<()> {
     heading("Build");
-    let dist = dist::dist()?;
-    run::cargo(&["build", "--release", "--package", "shout", "--lib"])?;
+    let dist = dist::dist_with(&["shout"])?;
 
     let temporary = tempfile::Builder::new().prefix("maestro-quickstart-").tempdir()?;
     let home = temporary.path();

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use plugin_api::{
     ProviderId,
+    error::{ErrorKind, ProviderError},
     operation::{Model, ModelKind},
 };
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::{
         table::{Sheet, Table},
         time,
     },
-    maestro::{Call, Maestro},
+    maestro::{Call, Error, Maestro, ProviderInfo},
 };
 
 /// `maestro models [list | info REF | default [REF]]`.
@@ -133,7 +134,7 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
     let providers = maestro.list_providers().await.into_iter().filter(|provider| provider.ready);
     let lists = providers.map(|provider| async move {
         let models = maestro.list_models(provider.id.as_str(), session).await;
-        (provider.id, models)
+        (provider, models)
     });
     let lists = join_all(lists).await;
     if lists.is_empty() {
@@ -142,20 +143,33 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
             "run `maestro providers --all` to see why, or `maestro login PROVIDER`",
         ));
     }
-    let (mut models, mut failed) = (Vec::new(), 0);
+    let (mut models, mut skipped, mut failed) = (Vec::new(), Vec::new(), 0);
     let asked = lists.len();
     for (provider, list) in lists {
         match list {
-            Ok(list) => models.extend(list.into_iter().map(|model| Listed::new(&provider, model))),
+            Ok(list) => {
+                models.extend(list.into_iter().map(|model| Listed::new(&provider.id, model)));
+            }
+            Err(error) if not_running(&provider, &error) => skipped.push(provider.id.to_string()),
             Err(error) => {
                 failed += 1;
                 let error = Failure::from(error).one_line();
-                output.warn(&format!("provider `{provider}` listed no models: {error}"));
+                output.warn(&format!("provider `{}` listed no models: {error}", provider.id));
             }
         }
     }
     print(models, output)?;
+    if !skipped.is_empty() && output.is_verbose() {
+        output.note(&format!("not running on this machine: {}", skipped.join(", ")));
+    }
     if failed == asked { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// Reports whether a well-known local server is only not running. Nobody has them all, so that is
+/// no news unless the user configured it.
+fn not_running(provider: &ProviderInfo, error: &Error) -> bool {
+    let silent = |error: &ProviderError| error.kind == ErrorKind::Connection;
+    provider.local && !provider.configured && error.provider_error().is_some_and(silent)
 }
 
 fn print(models: Vec<Listed>, output: &Output) -> Outcome {
