@@ -298,9 +298,12 @@ impl Driver {
     }
 
     fn send(&mut self, number: u32, request: HttpRequest) -> Result<(), Violation> {
-        let free = matches!(self.upstream, Upstream::None);
-        if !free || number != self.next_request {
-            let detail = format!("request {number} while {} is expected", self.next_request);
+        if !matches!(self.upstream, Upstream::None) {
+            let detail = format!("request {number} while {} is open", self.open_request());
+            return Err(Violation::new(Rule::OneRequestAtATime, detail));
+        }
+        if number != self.next_request {
+            let detail = format!("request {number}, expected {}", self.next_request);
             return Err(Violation::new(Rule::OneRequestAtATime, detail));
         }
         self.next_request += 1;
