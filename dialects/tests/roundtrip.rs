@@ -67,10 +67,9 @@ proptest! {
         let run = Replay::new(Box::new(open)).respond(200, &headers, &body).run();
         let found = Transcript::of(&run.events);
         prop_assert_eq!(found.text(), transcript.text());
-        prop_assert_eq!(
-            found.message().tool_calls().collect::<Vec<_>>(),
-            transcript.message().tool_calls().collect::<Vec<_>>()
-        );
+        let (read, said) = (found.message(), transcript.message());
+        let calls = |message: &Message| message.tool_calls().cloned().collect::<Vec<_>>();
+        prop_assert_eq!(calls(&read), calls(&said));
         prop_assert_eq!(found.finish, transcript.finish);
         prop_assert_eq!(found.usage, transcript.usage);
     }
@@ -96,8 +95,23 @@ fn through_sse(transcript: &Transcript, include_usage: bool) -> Run {
     Replay::new(Box::new(open)).respond(200, &[], &bytes).run()
 }
 
-/// What a reader may know: bytes instead of blobs, and one role where the server has one.
+/// What a reader may know: bytes instead of blobs, one role where the server has one, and a message
+/// for each result of a tool.
 fn as_read(mut request: ChatRequest, quirks: &Quirks) -> ChatRequest {
+    let split = |message: Message| {
+        let is_result = |part: &ContentPart| matches!(part.content, Content::ToolResult(_));
+        let (results, rest): (Vec<_>, Vec<_>) = message.parts.into_iter().partition(is_result);
+        let alone = !results.is_empty() && rest.is_empty();
+        let mut messages: Vec<_> =
+            results.into_iter().map(|result| Message::new(Role::Tool, vec![result])).collect();
+        if !alone {
+            let mut said = Message::new(message.role, rest);
+            said.name = message.name;
+            messages.push(said);
+        }
+        messages
+    };
+    request.messages = request.messages.into_iter().flat_map(split).collect();
     for message in &mut request.messages {
         if message.role == Role::Developer && quirks.system_role == SystemRole::System {
             message.role = Role::System;
@@ -214,7 +228,8 @@ fn asked(parts: impl Strategy<Value = ContentPart>) -> impl Strategy<Value = Mes
 
 fn tool_call() -> impl Strategy<Value = ContentPart> {
     let kind = prop_oneof![3 => Just(ToolKind::Function), 1 => Just(ToolKind::Custom)];
-    ("[A-Za-z0-9]{9}", name(), text(), kind, option::weighted(0.2, text())).prop_map(
+    let arguments = text().prop_map(|text| format!("{{{text}"));
+    ("[A-Za-z0-9]{9}", name(), arguments, kind, option::weighted(0.2, text())).prop_map(
         |(id, name, arguments, kind, signature)| {
             let mut call = ToolCall::new(id, name, arguments);
             call.kind = kind;
@@ -291,14 +306,17 @@ fn wild() -> impl Strategy<Value = Message> {
 }
 
 fn tool() -> impl Strategy<Value = ToolDefinition> {
-    let schema = option::of(Just(json!({"type": "object", "properties": {"a": {"type": "string"}}})));
+    let schema =
+        option::of(Just(json!({"type": "object", "properties": {"a": {"type": "string"}}})));
     let strict = option::of(any::<bool>());
     prop_oneof![
-        (name(), option::of(text()), schema, strict).prop_map(|(name, description, schema, strict)| {
-            let mut tool = FunctionTool::new(name, schema);
-            (tool.description, tool.strict) = (description, strict);
-            ToolDefinition::Function(tool)
-        }),
+        (name(), option::of(text()), schema, strict).prop_map(
+            |(name, description, schema, strict)| {
+                let mut tool = FunctionTool::new(name, schema);
+                (tool.description, tool.strict) = (description, strict);
+                ToolDefinition::Function(tool)
+            }
+        ),
         (name(), option::of(text())).prop_map(|(name, description)| {
             let mut tool = CustomTool::new(name);
             tool.description = description;
@@ -338,7 +356,7 @@ fn number() -> impl Strategy<Value = Option<f64>> {
 }
 
 fn sampling(top_k: bool) -> impl Strategy<Value = Sampling> {
-    let top_k = option::weighted(if top_k { 0.2 } else { 0.0 }, any::<u64>());
+    let top_k = option::of(any::<u64>()).prop_map(move |k| k.filter(|_| top_k));
     (number(), number(), top_k, number(), number(), option::of(any::<i64>())).prop_map(
         |(temperature, top_p, top_k, frequency, presence, seed)| {
             let mut sampling = Sampling::default();
@@ -504,14 +522,17 @@ fn transcript() -> impl Strategy<Value = Transcript> {
             !matches!(a.content, Content::ToolCall(_))
                 && std::mem::discriminant(&a.content) == std::mem::discriminant(&b.content)
         });
-        if finish == FinishReason::Stop && parts.iter().any(|p| matches!(p.content, Content::ToolCall(_))) {
+        if finish == FinishReason::Stop
+            && parts.iter().any(|p| matches!(p.content, Content::ToolCall(_)))
+        {
             finish = FinishReason::ToolCalls;
         }
         let mut usage = Usage::new(counts.0.into(), counts.1.into());
         usage.cached_input_tokens = counts.2.map(u64::from);
         usage.reasoning_tokens = counts.3.map(u64::from);
         let mut transcript = Transcript::new();
-        transcript.push(&ChatEvent::Started { id: Some("chatcmpl-1".into()), model: Some("m".into()) });
+        transcript
+            .push(&ChatEvent::Started { id: Some("chatcmpl-1".into()), model: Some("m".into()) });
         events_of(&Message::new(Role::Assistant, parts), |event| transcript.push(&event));
         transcript.push(&ChatEvent::Usage(usage));
         transcript.push(&ChatEvent::Finish { reason: finish, detail: None });

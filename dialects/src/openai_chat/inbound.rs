@@ -78,7 +78,7 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
         reasoning
     });
     request.response_format =
-        fields.take::<Value>("response_format")?.map(response_format).transpose()?;
+        fields.take::<Value>("response_format")?.as_ref().map(response_format).transpose()?;
     request.cache_key = fields.take("prompt_cache_key")?;
     let user = fields.take("user")?;
     request.user = fields.take("safety_identifier")?.or(user);
@@ -165,7 +165,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-fn response_format(value: Value) -> Result<ResponseFormat, RequestError> {
+fn response_format(value: &Value) -> Result<ResponseFormat, RequestError> {
     match value["type"].as_str() {
         Some("text") => Ok(ResponseFormat::Text),
         Some("json_object") => Ok(ResponseFormat::JsonObject),

@@ -67,6 +67,9 @@ pub(super) fn write_all(
         }
         match message.role {
             Role::Tool => {
+                if rest.is_empty() {
+                    w.dropped("parts", "is empty");
+                }
                 for (nth, _) in rest {
                     w.fatal(nth, "a tool's message holds results only");
                 }

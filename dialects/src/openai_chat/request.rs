@@ -97,20 +97,21 @@ fn tools(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: &mu
         Some(ToolChoice::Allowed { names, .. }) if !quirks.supports_allowed_tools => Some(names),
         _ => None,
     };
-    if !request.tools.is_empty() {
+    let is_allowed = |tool: &ToolDefinition| {
+        allowed.is_none_or(|names| names.iter().any(|name| name == name_of(tool)))
+    };
+    // OpenAI refuses an empty list, and the fields below where there are no tools.
+    let orphan = !request.tools.iter().any(is_allowed);
+    if !orphan {
         o.array("tools", |out| {
-            for (at, tool) in request.tools.iter().enumerate() {
-                if allowed.is_none_or(|names| names.iter().any(|name| name == name_of(tool))) {
-                    self::tool(tool, at, quirks, out, losses);
-                }
+            for (at, tool) in request.tools.iter().enumerate().filter(|(_, t)| is_allowed(t)) {
+                self::tool(tool, at, quirks, out, losses);
             }
         });
     }
     if allowed.is_some() {
         losses.push(Loss::dropped("tool_choice.allowed", "was replaced by fewer tools"));
     }
-    // OpenAI refuses both fields where there are no tools.
-    let orphan = request.tools.is_empty();
     if let Some(choice) = &request.tool_choice {
         if orphan {
             losses.push(Loss::dropped("tool_choice", "means nothing without tools"));
