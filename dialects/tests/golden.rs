@@ -54,6 +54,7 @@ fn to_json(run: &Run) -> Value {
     if let Some(error) = &run.error {
         events["error"] = json!(error);
     }
+    events.sort_all_objects();
     events
 }
 

@@ -7,6 +7,8 @@
 //! (`tool-call-ends`); [`Finish`](ChatEvent::Finish) comes once and is the last event
 //! (`finish-is-last`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -204,7 +206,7 @@ impl FinishReason {
 ///
 /// `cached_input_tokens` and `cache_write_tokens` are part of `input_tokens`;
 /// `reasoning_tokens` are part of `output_tokens`. Absent means the vendor did not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Usage {
@@ -223,6 +225,10 @@ pub struct Usage {
     /// Tokens of the answer spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
+    /// Further counts, by a name that ends in `_tokens`: `cache_write_1h_tokens`,
+    /// `audio_input_tokens`. Each is part of one of the above.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, u64>,
 }
 
 impl Usage {
@@ -248,6 +254,7 @@ impl Usage {
         keep(&mut self.cached_input_tokens, later.cached_input_tokens);
         keep(&mut self.cache_write_tokens, later.cache_write_tokens);
         keep(&mut self.reasoning_tokens, later.reasoning_tokens);
+        self.details.extend(later.details.iter().map(|(name, count)| (name.clone(), *count)));
     }
 }
 
@@ -468,7 +475,7 @@ mod tests {
                 reasoning,
                 ContentPart::text("hello"),
                 Content::ToolCall(ToolCall::new("c1", "f", "{}")).into(),
-                Content::Opaque(Opaque::new("x", Value::Bool(true))).into(),
+                Content::Opaque(Opaque::new("x", "true")).into(),
                 ContentPart::image("image/png", vec![1, 2]),
                 Content::Refusal(Text::new("no")).into(),
             ],

@@ -114,7 +114,7 @@ unsafe extern "C" fn step<P: Exported>(
 ) -> u8 {
     // SAFETY: the pointer is from `open` and not closed; the host steps on one thread at a time.
     let slot = unsafe { &mut *exchange.cast::<Slot>() };
-    let mut emitter = Ending { to: SinkEmitter::new(sink), ended: false };
+    let mut emitter = Ending { to: SinkEmitter::new(sink), ended: false, broken: false };
     let stepped = catch_unwind(AssertUnwindSafe(|| {
         slot.step::<P>(Timestamp(now), message, &mut emitter);
     }));
@@ -161,12 +161,22 @@ impl Slot {
 struct Ending<'a> {
     to: SinkEmitter<'a>,
     ended: bool,
+    /// Whether an output could not cross, so that nothing more is said.
+    broken: bool,
 }
 
 impl Emit for Ending<'_> {
     fn emit(&mut self, output: Output<'_>) {
+        if self.broken {
+            return;
+        }
         self.ended |= matches!(output, Output::Done | Output::Fail(_));
-        self.to.emit(output);
+        if let Err(error) = self.to.send(output) {
+            // The host would miss it and wait; the exchange ends here instead.
+            (self.ended, self.broken) = (true, true);
+            let error = ProviderError::new(ErrorKind::Protocol, error.to_string());
+            let _ = self.to.send(Output::Fail(&error));
+        }
     }
 }
 
@@ -184,7 +194,8 @@ fn install_hook() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let at = info.location().map(|at| (at.file().to_owned(), at.line()));
-            PANIC_AT.with(|place| *place.borrow_mut() = at);
+            // A panic while the thread ends, or inside this very hook, has no place to note.
+            let _ = PANIC_AT.try_with(|place| place.try_borrow_mut().map(|mut place| *place = at));
         }));
     });
 }
@@ -195,7 +206,7 @@ fn panic_error(payload: &(dyn Any + Send)) -> ProviderError {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    let place = PANIC_AT.with(|place| place.borrow_mut().take());
+    let place = PANIC_AT.try_with(|place| place.try_borrow_mut().ok()?.take()).ok().flatten();
     let place = place.map_or_else(String::new, |(file, line)| format!(", {file}:{line}"));
     ProviderError::new(ErrorKind::PluginPanic, format!("{message}{place}"))
 }

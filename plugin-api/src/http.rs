@@ -53,14 +53,18 @@ impl Method {
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The method.
+    #[serde(default)]
     pub method: Method,
     /// The whole URL.
     pub url: String,
     /// Headers, in order; names in lowercase.
+    #[serde(default)]
     pub headers: Vec<(String, String)>,
     /// Where the credential goes.
+    #[serde(default)]
     pub auth: Auth,
     /// The body.
+    #[serde(default)]
     pub body: Body,
 }
 

@@ -58,6 +58,13 @@ pub use id::{ChunkId, ContextId, InvalidId, ModelId, PluginId, ProviderId};
 /// The contract's version, semver. A host loads plugins of the same major version.
 pub const CONTRACT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The contract's minor version: what a host tells its plugins, so that a newer plugin can do without
+/// what an older host lacks.
+pub const CONTRACT_MINOR: u32 = match u32::from_str_radix(env!("CARGO_PKG_VERSION_MINOR"), 10) {
+    Ok(minor) => minor,
+    Err(_) => panic!("cargo gives a number"),
+};
+
 /// What most plugins import.
 pub mod prelude {
     pub use crate::{

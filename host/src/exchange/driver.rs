@@ -31,6 +31,7 @@ use tracing::{debug, info, warn};
 use super::{
     blobs::Blobs,
     grammar::{Grammar, Rule, Violation},
+    issuers::{own_only, stamp},
 };
 use crate::{
     plugin::load::{Library, LiveExchange, Stepped},
@@ -135,9 +136,10 @@ impl Driver {
     #[must_use]
     pub fn start(mut order: Order, transport: Arc<Transport>) -> Self {
         let mut blobs = Blobs::new(order.native);
+        let mut warnings = Ok(Vec::new());
         if let Operation::Chat(request) | Operation::CountTokens(request) = &mut order.operation {
             blobs.detach(request);
-            own_tokens_only(request, order.instance.provider.as_str());
+            warnings = own_only(request, order.instance.provider.as_str());
         }
         let mut driver = Self {
             live: order.library.open(),
@@ -158,8 +160,16 @@ impl Driver {
             value_given: false,
             over: false,
         };
-        let opening = pack(&Opening { instance: order.instance, operation: order.operation });
-        driver.step(&Input::Start { seed: seed() }, &opening);
+        let opening = pack(&Opening { instance: order.instance, operation: order.operation })
+            .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()));
+        match warnings.and_then(|warnings| opening.map(|opening| (warnings, opening))) {
+            Ok((warnings, opening)) => {
+                let warning = |message| Ok(Delivery::Event(ChatEvent::Warning { message }));
+                driver.ready.extend(warnings.into_iter().map(warning));
+                driver.step(&Input::Start { seed: seed() }, &opening);
+            }
+            Err(error) => driver.fail(Box::new(error)),
+        }
         driver
     }
 
@@ -288,9 +298,7 @@ impl Driver {
             }
             Effect::Done => self.done(),
             Effect::Fail(error) => {
-                self.end();
-                let provider = self.provider.clone();
-                self.ready.push_back(Err(ExchangeError::Provider { provider, source: error }));
+                self.fail(error);
                 Ok(())
             }
             _ => Ok(()),
@@ -324,9 +332,7 @@ impl Driver {
             return Err(Violation::new(Rule::ValueFitsOperation, detail));
         }
         self.grammar.check(&event)?;
-        if let ChatEvent::Continuity { continuity, .. } = &mut event {
-            continuity.issuer.clone_from(&self.provider);
-        }
+        stamp(&mut event, &self.provider);
         self.ready.push_back(Ok(Delivery::Event(event)));
         Ok(())
     }
@@ -340,6 +346,12 @@ impl Driver {
         }
         self.end();
         Ok(())
+    }
+
+    fn fail(&mut self, source: Box<ProviderError>) {
+        self.end();
+        let provider = self.provider.clone();
+        self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }
 
     fn violate(&mut self, violation: Violation) {
@@ -408,15 +420,6 @@ fn now() -> Timestamp {
 
 fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| now().0)
-}
-
-/// Drops the continuity tokens of other providers: they would be refused, or say too much.
-fn own_tokens_only(request: &mut plugin_api::chat::ChatRequest, provider: &str) {
-    for message in &mut request.messages {
-        for part in &mut message.parts {
-            part.continuity.retain(|token| token.issuer.is_empty() || token.issuer == provider);
-        }
-    }
 }
 
 fn expected_value(operation: &Operation) -> fn(&Value) -> bool {

@@ -50,7 +50,10 @@ pub fn check(plugin: &Plugin, library: &Arc<Library>) -> Vec<Check> {
 
 /// Runs the start of an operation; says why it is not there, if it is not.
 fn refusal(library: &Arc<Library>, instance: &Instance, operation: Operation) -> Option<String> {
-    let opening = pack(&Opening { instance: instance.clone(), operation });
+    let opening = match pack(&Opening { instance: instance.clone(), operation }) {
+        Ok(opening) => opening,
+        Err(error) => return Some(error.to_string()),
+    };
     let mut stepped = Stepped::default();
     library.open().step(Timestamp(0), &Input::Start { seed: 0 }, &opening, &mut stepped);
     if let Some(error) = stepped.malformed {

@@ -25,6 +25,7 @@
 //! ```
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{
     chat::DataSource,
@@ -85,6 +86,12 @@ impl Object<'_> {
         }
     }
 
+    /// Writes a field whose value is JSON already, byte for byte.
+    pub fn raw(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.out.raw(json);
+    }
+
     /// Writes a field that is an object.
     pub fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
@@ -121,6 +128,12 @@ impl Array<'_> {
     pub fn item<T: Serialize + ?Sized>(&mut self, value: &T) {
         self.out.comma(&mut self.first);
         self.out.value(value);
+    }
+
+    /// Writes an item that is JSON already, byte for byte.
+    pub fn raw(&mut self, json: &str) {
+        self.out.comma(&mut self.first);
+        self.out.raw(json);
     }
 
     /// Writes an item that is an object.
@@ -189,6 +202,19 @@ impl Writer {
             let message = format!("a value has no JSON form: {error}");
             self.failed
                 .get_or_insert_with(|| ProviderError::new(ErrorKind::InvalidRequest, message));
+        }
+    }
+
+    /// Writes JSON that came as text. It is checked, because a stray bracket would change what
+    /// stands around it.
+    fn raw(&mut self, json: &str) {
+        match serde_json::from_str::<&RawValue>(json) {
+            Ok(raw) => self.bytes.extend_from_slice(raw.get().as_bytes()),
+            Err(error) => {
+                let message = format!("expected JSON: {error}");
+                self.failed
+                    .get_or_insert_with(|| ProviderError::new(ErrorKind::InvalidRequest, message));
+            }
         }
     }
 
@@ -280,7 +306,7 @@ mod tests {
             String::from_utf8(render(&body, &[(3, b"f")])).unwrap(),
             r#"{"some":1,"a":"Zm9v","b":"\"Zg==","c":{},"d":["x",{}]}"#
         );
-        assert_eq!(Bytes::of(&DataSource::File { id: "f".into() }), None);
+        assert_eq!(Bytes::of(&DataSource::file("f")), None);
     }
 
     #[test]
@@ -288,6 +314,18 @@ mod tests {
         let raw = Piece::Blob { id: 1, encoding: BlobEncoding::Raw };
         let body = Body { pieces: vec![Piece::Bytes(b"a".to_vec()), raw] };
         assert_eq!(render(&body, &[(1, b"b")]), b"ab");
+    }
+
+    #[test]
+    fn json_stays_as_it_came_and_must_be_json() {
+        let body = object(|o| {
+            o.raw("a", "{ \"z\":1.0, \"a\":2 }");
+            o.array("b", |b| b.raw("1e400"));
+        })
+        .unwrap();
+        assert_eq!(render(&body, &[]), br#"{"a":{ "z":1.0, "a":2 },"b":[1e400]}"#);
+        let error = object(|o| o.raw("a", "1,\"b\":2")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidRequest);
     }
 
     #[test]

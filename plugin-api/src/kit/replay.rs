@@ -84,7 +84,8 @@ impl Emit for Run {
                 Effect::Done => self.done = true,
                 Effect::Fail(error) => self.error = Some(*error),
             }
-        });
+        })
+        .expect("an output that can cross");
     }
 }
 
