@@ -32,7 +32,7 @@ use crate::{
     error::{ErrorKind, ProviderError},
     exchange::{Exchange, Outbox, RequestNumber, Timestamp},
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
     provider::{
         ApiKeyProvider, ContextProvider, EmbeddingProvider, ModelProvider, OAuthProvider, Opened,
         StreamingProvider, TokenCounter,
@@ -224,8 +224,8 @@ pub fn streaming<P: StreamingProvider>(p: &P, at: &Instance, op: Operation) -> T
 #[doc(hidden)]
 pub fn models<P: ModelProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
-        Operation::ListModels => Ok(p.list_models(at)),
-        Operation::ModelInfo { model } => Ok(p.model_info(at, model)),
+        Operation::ListModels(request) => Ok(p.list_models(at, request)),
+        Operation::DescribeModel(request) => Ok(p.model_info(at, request)),
         other => Err(other),
     }
 }
@@ -234,8 +234,8 @@ pub fn models<P: ModelProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
 #[doc(hidden)]
 pub fn api_key<P: ApiKeyProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
-        Operation::ValidateApiKey { shape } => {
-            Ok(p.validate_api_key(&shape).map(|()| crate::kit::ready(Value::Unit)))
+        Operation::ValidateApiKey(shape) => {
+            Ok(p.validate_api_key(&shape).map(|()| crate::kit::ready(Reply::Unit)))
         }
         Operation::TestConnection => Ok(p.test_connection(at)),
         other => Err(other),
@@ -277,9 +277,7 @@ pub fn token_count<P: TokenCounter>(p: &P, at: &Instance, op: Operation) -> Trie
 pub fn contexts<P: ContextProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
         Operation::ListContextChunks(request) => Ok(p.list_context_chunks(at, request)),
-        Operation::DeleteContextChunk { context, chunk } => {
-            Ok(p.delete_context_chunk(at, context, chunk))
-        }
+        Operation::DeleteContextChunk(request) => Ok(p.delete_context_chunk(at, request)),
         other => Err(other),
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`provider`] (the traits that an author implements), [`manifest`] (what a plugin
 //! declares), [`chat`] and [`event`] (what is asked and answered), [`exchange`] (the state machine),
-//! [`kit`] (ready-made exchanges), [`export_plugin!`]. The boundary itself is in [`abi`].
+//! [`kit`] (ready-made exchanges), [`rules`] (what a host checks), [`export_plugin!`]. The boundary itself is in [`abi`].
 //!
 //! The whole of a plugin:
 //!
@@ -52,6 +52,7 @@ pub mod kit;
 pub mod manifest;
 pub mod operation;
 pub mod provider;
+pub mod rules;
 
 pub use id::{ChunkId, ContextId, InvalidId, ModelId, PluginId, ProviderId};
 
@@ -78,7 +79,7 @@ pub mod prelude {
         instance::Instance,
         kit,
         manifest::{PluginSpec, ProfileSpec, ProviderSpec, SettingSpec, ValueSpec},
-        operation::{Model, Value},
+        operation::{DescribeModel, ListModels, Model, Reply},
         provider::{
             ApiKeyProvider, ContextProvider, EmbeddingProvider, ModelProvider, OAuthProvider,
             Opened, Provider, StreamingProvider, TokenCounter,

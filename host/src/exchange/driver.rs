@@ -23,7 +23,7 @@ use plugin_api::{
     exchange::{Input, LogLevel, Timestamp},
     http::HttpRequest,
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -58,10 +58,10 @@ pub struct Order {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// An event of a chat.
+    /// An event of a chat, or a warning of another operation.
     Event(ChatEvent),
     /// The result of another operation.
-    Value(Value),
+    Value(Reply),
 }
 
 /// Why an exchange failed, and whose fault it is.
@@ -98,7 +98,7 @@ pub struct Driver {
     provider: String,
     plugin: String,
     is_chat: bool,
-    expected: fn(&Value) -> bool,
+    expected: fn(&Reply) -> bool,
     grammar: Grammar,
     stepped: Stepped,
     /// What waits to be delivered.
@@ -327,6 +327,10 @@ impl Driver {
     }
 
     fn deliver(&mut self, mut event: ChatEvent) -> Result<(), Violation> {
+        if !self.is_chat && matches!(event, ChatEvent::Warning { .. }) {
+            self.ready.push_back(Ok(Delivery::Event(event)));
+            return Ok(());
+        }
         if !self.is_chat {
             let detail = format!("event `{}` from an operation that gives a value", event.name());
             return Err(Violation::new(Rule::ValueFitsOperation, detail));
@@ -422,21 +426,21 @@ fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| now().0)
 }
 
-fn expected_value(operation: &Operation) -> fn(&Value) -> bool {
+fn expected_value(operation: &Operation) -> fn(&Reply) -> bool {
     match operation {
-        Operation::ListModels => |value| matches!(value, Value::Models { .. }),
-        Operation::ModelInfo { .. } => |value| matches!(value, Value::Model(_)),
-        Operation::Embed(_) => |value| matches!(value, Value::Embeddings(_)),
-        Operation::CountTokens(_) => |value| matches!(value, Value::TokenCount { .. }),
-        Operation::ListContextChunks(_) => |value| matches!(value, Value::Chunks(_)),
-        Operation::DeleteContextChunk { .. } | Operation::ValidateApiKey { .. } => {
-            |value| matches!(value, Value::Unit)
+        Operation::ListModels(_) => |value| matches!(value, Reply::Models(_)),
+        Operation::DescribeModel(_) => |value| matches!(value, Reply::Model(_)),
+        Operation::Embed(_) => |value| matches!(value, Reply::Embeddings(_)),
+        Operation::CountTokens(_) => |value| matches!(value, Reply::TokenCount(_)),
+        Operation::ListContextChunks(_) => |value| matches!(value, Reply::Chunks(_)),
+        Operation::DeleteContextChunk(_) | Operation::ValidateApiKey(_) => {
+            |value| matches!(value, Reply::Unit)
         }
-        Operation::TestConnection => |value| matches!(value, Value::Account(_)),
-        Operation::GenerateAuthUrl(_) => |value| matches!(value, Value::AuthUrl(_)),
+        Operation::TestConnection => |value| matches!(value, Reply::Account(_)),
+        Operation::GenerateAuthUrl(_) => |value| matches!(value, Reply::AuthUrl(_)),
         Operation::ExchangeCode(_)
         | Operation::RefreshToken(_)
-        | Operation::ExtractApiCredentials(_) => |value| matches!(value, Value::Tokens(_)),
+        | Operation::ExtractApiCredentials(_) => |value| matches!(value, Reply::Tokens(_)),
         _ => |_| false,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plugin_api::{
     ProviderId,
     capability::Capability,
-    operation::{Account, KeyShape, Operation, Value},
+    operation::{Account, KeyShape, ListModels, Operation, Reply},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -101,7 +101,7 @@ impl Maestro {
             return Err(invalid(problem));
         }
         if provider.can(Capability::ApiKey) {
-            let operation = Operation::ValidateApiKey { shape: KeyShape::of(key, prefix) };
+            let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
             match self.run_unauthenticated(provider, operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
@@ -253,12 +253,12 @@ impl Maestro {
         let tested = if provider.can(Capability::ApiKey) {
             self.run(provider, asked, Operation::TestConnection).await
         } else if provider.can(Capability::Models) {
-            self.run(provider, asked, Operation::ListModels).await
+            self.run(provider, asked, Operation::ListModels(ListModels::default())).await
         } else {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        let Value::Account(account) = tested? else { return Ok(Account::default()) };
+        let Reply::Account(account) = tested? else { return Ok(Account::default()) };
         Ok(account)
     }
 

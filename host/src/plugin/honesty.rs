@@ -16,7 +16,7 @@ use plugin_api::{
     error::ErrorKind,
     exchange::{Input, Timestamp},
     instance::Instance,
-    operation::{EmbedRequest, ListContextChunks, Operation},
+    operation::{EmbedRequest, ListContextChunks, ListModels, Operation},
 };
 
 use super::{
@@ -74,7 +74,7 @@ fn sample(capability: Capability) -> Option<Operation> {
     let chat = || Box::new(ChatRequest::new("check", vec![Message::user("hello")]));
     Some(match capability {
         Capability::Chat => Operation::Chat(chat()),
-        Capability::Models => Operation::ListModels,
+        Capability::Models => Operation::ListModels(ListModels::default()),
         Capability::Embeddings => {
             Operation::Embed(EmbedRequest::new("check", vec!["hello".into()]))
         }

@@ -19,7 +19,7 @@ use crate::{
     exchange::{Input, LogLevel, RequestNumber, Timestamp},
     http::HttpRequest,
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
 };
 
 /// What an exchange says, before it crosses.
@@ -59,7 +59,7 @@ pub enum Output<'a> {
     /// Any event.
     Event(&'a ChatEvent),
     /// The result of an operation other than chat.
-    Value(&'a Value),
+    Value(&'a Reply),
     /// Wake me.
     WakeAt(Timestamp),
     /// A line for the log.
@@ -95,7 +95,7 @@ pub enum Effect {
     /// An event.
     Event(ChatEvent),
     /// The result of an operation other than chat.
-    Value(Box<Value>),
+    Value(Box<Reply>),
     /// Wake the exchange at a time.
     WakeAt(Timestamp),
     /// A line for the log, not escaped.
