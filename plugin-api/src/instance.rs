@@ -95,6 +95,10 @@ impl Instance {
 pub struct SessionInfo {
     /// How it is logged in.
     pub auth: AuthKind,
+    /// The id of the auth scheme it was made under, as
+    /// [`AuthScheme::id`](crate::auth::AuthScheme::id) says; empty without a session.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scheme: String,
     /// Facts that came with the login or the configuration: account, project, region, organization.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
