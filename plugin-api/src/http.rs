@@ -206,6 +206,9 @@ pub enum BlobEncoding {
     Raw,
     /// As padded standard Base64 (RFC 4648 section 4).
     Base64,
+    /// As the inside of a JSON string, escaped, without the quotes. The host refuses the request when
+    /// the bytes are not UTF-8.
+    JsonString,
 }
 
 /// Response headers, names in lowercase.

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::{
-    blobs::Blobs,
+    blobs::{Blobs, BodyError},
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
 };
@@ -317,6 +317,11 @@ impl Driver {
             Ok(body) => {
                 let (route, credential) = (self.route.clone(), self.credential.clone());
                 Arc::clone(&self.transport).send(route, request, body, credential)
+            }
+            Err(error @ BodyError::NotText) => {
+                let kind = ErrorKind::InvalidRequest;
+                self.fail(Box::new(ProviderError::new(kind, error.to_string())));
+                return Ok(());
             }
             Err(error) => {
                 return Err(Violation::new(Rule::WellFormedMessages, error.to_string()));

@@ -110,6 +110,12 @@ impl Object<'_> {
         self.out.data(prefix, bytes);
     }
 
+    /// Writes a field that is a text: the bytes themselves, which must be UTF-8.
+    pub fn text(&mut self, name: &str, bytes: Bytes<'_>) {
+        self.name(name);
+        self.out.text(bytes);
+    }
+
     fn name(&mut self, name: &str) {
         self.out.comma(&mut self.first);
         self.out.value(name);
@@ -159,6 +165,11 @@ pub fn render(body: &Body, blobs: &[(u32, &[u8])]) -> Vec<u8> {
                 match encoding {
                     BlobEncoding::Raw => bytes.extend_from_slice(blob),
                     BlobEncoding::Base64 => push_base64(&mut bytes, blob),
+                    BlobEncoding::JsonString => {
+                        let text = std::str::from_utf8(blob).expect("a text");
+                        let quoted = serde_json::to_string(text).expect("a text has a JSON form");
+                        bytes.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+                    }
                 }
             }
             Piece::Native { .. } => panic!("the body holds ranges of a native body"),
@@ -243,6 +254,25 @@ impl Writer {
         self.bytes.push(b'"');
     }
 
+    fn text(&mut self, bytes: Bytes<'_>) {
+        match bytes {
+            Bytes::Inline(data) => match std::str::from_utf8(data) {
+                Ok(text) => self.value(text),
+                Err(_) => {
+                    let error =
+                        ProviderError::new(ErrorKind::InvalidRequest, "a text is not UTF-8");
+                    self.failed.get_or_insert(error);
+                }
+            },
+            Bytes::Blob(id) => {
+                self.bytes.push(b'"');
+                self.flush();
+                self.body.pieces.push(Piece::Blob { id, encoding: BlobEncoding::JsonString });
+                self.bytes.push(b'"');
+            }
+        }
+    }
+
     fn flush(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if !bytes.is_empty() {
@@ -307,6 +337,18 @@ mod tests {
             r#"{"some":1,"a":"Zm9v","b":"\"Zg==","c":{},"d":["x",{}]}"#
         );
         assert_eq!(Bytes::of(&DataSource::file("f")), None);
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        let body = object(|o| {
+            o.text("a", Bytes::Inline(b"x\"\n"));
+            o.text("b", Bytes::Blob(1));
+        })
+        .unwrap();
+        let expected = br#"{"a":"x\"\n","b":"y\\z"}"#;
+        assert_eq!(render(&body, &[(1, b"y\\z")]), expected);
+        assert!(object(|o| o.text("a", Bytes::Inline(b"\xff"))).is_err());
     }
 
     #[test]
