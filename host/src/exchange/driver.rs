@@ -287,6 +287,9 @@ impl Driver {
                 Ok(())
             }
             Effect::Done => self.done(),
+            Effect::Fail(error) if error.kind == ErrorKind::PluginPanic => {
+                Err(Violation::new(Rule::NeverPanics, error.message))
+            }
             Effect::Fail(error) => {
                 self.end();
                 let provider = self.provider.clone();

@@ -34,6 +34,8 @@ pub enum Rule {
     OutputBudget,
     /// A declared capability is implemented.
     DeclaredIsImplemented,
+    /// A plugin does not panic.
+    NeverPanics,
 }
 
 impl Rule {
@@ -54,6 +56,7 @@ impl Rule {
             Self::WellFormedMessages => "well-formed-messages",
             Self::OutputBudget => "output-budget",
             Self::DeclaredIsImplemented => "declared-is-implemented",
+            Self::NeverPanics => "never-panics",
         }
     }
 }
