@@ -7,7 +7,8 @@ use crate::{
 
 /// A home with `faulty`, and a provider `lab` of it at an upstream.
 fn lab(upstream: &Upstream) -> Test {
-    let config = format!("[providers.lab]\nplugin = \"faulty\"\nbase_url = \"{}\"\n", upstream.url());
+    let config =
+        format!("[providers.lab]\nplugin = \"faulty\"\nbase_url = \"{}\"\n", upstream.url());
     Test::new().plugin("faulty").config(config)
 }
 
@@ -23,37 +24,79 @@ fn an_answer_goes_to_stdout_and_everything_else_to_stderr() {
         .stderr("tool call: look({\"said\":\"hello\"})\n")
         .success();
     echo(&["-o", "delay_ms=1", "one two three"]).stdout("one two three\n").success();
-    echo(&["-v", "hello"]).stdout("hello\n").stderr("").success();
+    echo(&["-v", "hello"])
+        .stdout("hello\n")
+        .stderr("model echo/echo; tokens in 1, out 1; first after [..] s; total [..] s\n")
+        .success();
 }
 
 #[test]
 fn stdin_joins_the_prompt() {
-    echo(&["explain:"]).stdin("a diff\nof two lines\n").stdout("explain:\n\na diff\nof two lines\n").success();
+    echo(&["explain:"])
+        .stdin("a diff\nof two lines\n")
+        .stdout("explain:\n\na diff\nof two lines\n")
+        .success();
     echo(&[]).stdin("only this\n").stdout("only this\n").success();
-    echo(&[]).stderr("").failure(2);
-    echo(&["x"]).stdin(b"\xff\xfe").stderr("").failure(2);
+    echo(&[])
+        .stderr(
+            "error: there is no prompt\n\n\
+             hint: give it as an argument or through stdin; at a terminal without one, a dialogue \
+             begins\n",
+        )
+        .failure(2);
+    echo(&["x"])
+        .stdin(b"\xff\xfe")
+        .stderr(
+            "error: stdin is not UTF-8 text\n\n\
+             hint: attach files that are not text with `-f FILE`\n",
+        )
+        .failure(2);
 }
 
 #[test]
 fn files_are_attached() {
     echo(&["-f", "notes.txt", "hello"])
         .write("notes.txt", "from the file\n")
-        .stdout("")
+        .stdout("notes.txt:\n```txt\nfrom the file\n```\n\nhello\n")
         .success()
         .args(["chat", "-m", "echo/echo", "-f", "gone.txt", "hello"])
-        .stderr("")
-        .failure(2);
+        .stderr(
+            "error: failed to read `gone.txt`\n  caused by: No such file or directory (os error 2)\n",
+        )
+        .failure(1);
     Test::new()
         .plugin("faulty")
         .write("dot.png", b"\x89PNG\r\n\x1a\n")
         .args(["chat", "-m", "faulty/m", "-f", "dot.png", "hello"])
-        .stderr("")
+        .stderr(
+            "error: provider `faulty` does not offer images\n\n\
+             hint: run `maestro providers show faulty` for what it offers\n",
+        )
         .failure(2);
 }
 
 #[test]
 fn json_is_one_event_a_line() {
-    echo(&["--json", "-o", "reasoning=hm", "a b"]).stdout("").success();
+    echo(&["--json", "-o", "reasoning=hm", "a b"])
+        .stdout(concat!(
+            r#"{"version":1,"event":{"type":"started","model":"echo"}}"#,
+            "\n",
+            r#"{"version":1,"event":{"type":"reasoning_delta","part":0,"text":"hm"}}"#,
+            "\n",
+            r#"{"version":1,"event":{"type":"text_delta","part":1,"text":"a "}}"#,
+            "\n",
+            r#"{"version":1,"event":{"type":"text_delta","part":1,"text":"b"}}"#,
+            "\n",
+            r#"{"version":1,"event":{"type":"usage","input_tokens":2,"output_tokens":2}}"#,
+            "\n",
+            r#"{"version":1,"event":{"type":"finish","reason":"stop"}}"#,
+            "\n",
+            r#"{"version":1,"result":{"model":"echo/echo","session":null,"conversation":"[..]","#,
+            r#""finish_reason":"stop","interrupted":false,"#,
+            r#""usage":{"input_tokens":2,"output_tokens":2},"time_to_first_ms":[..],"total_ms":[..]}}"#,
+            "\n",
+        ))
+        .success();
 }
 
 #[test]
@@ -62,12 +105,19 @@ fn what_came_before_a_failure_stays() {
     lab(&upstream)
         .args(["chat", "-m", "lab/m", "hello"])
         .stdout("one two\n")
-        .stderr("")
+        .stderr(
+            "error: provider `lab` failed\n  caused by: provider overloaded: full\n\n\
+             hint: try again in a moment\n",
+        )
         .failure(1)
         .args(["chat", "-m", "faulty/m", "-o", "fault=panic-mid-stream", "hello"])
         .stdout("hello\n")
-        .stderr("")
-        .failure(1);
+        .stderr(
+            "error: plugin `faulty` broke contract rule `never-panics`: stumbled over `hello`, \
+             plugins/faulty/src/lib.rs:[..]\n\n\
+             hint: tell the author of `faulty`; run `maestro plugin inspect faulty`\n",
+        )
+        .failure(4);
 }
 
 #[test]
@@ -86,10 +136,19 @@ fn a_conversation_goes_on() {
     let shown = test.args_of(["conversations", "show", "trip"]);
     assert!(shown.stdout.contains("where to?"), "{}", shown.stdout);
     test.args(["conversations", "show", "tripp"])
-        .stderr("")
+        .stderr(
+            "error: conversation `tripp` does not exist\n\n\
+             hint: run `maestro conversations list`\n",
+        )
         .failure(2)
         .args(["conversations", "delete", "trip"])
-        .stdout("")
+        .stderr(
+            "error: nobody is there to confirm: delete conversation `trip`\n\n\
+             hint: add `--yes` to do it without being asked\n",
+        )
+        .failure(2)
+        .args(["conversations", "delete", "trip", "--yes"])
+        .stdout("deleted conversation trip\n")
         .success();
 }
 
@@ -98,10 +157,14 @@ fn a_default_model_is_asked_when_none_is_named() {
     Test::new()
         .plugin("echo")
         .args(["chat", "hello"])
-        .stderr("")
+        .stderr(
+            "error: no model is chosen\n\n\
+             hint: name one with `-m PROVIDER/MODEL`, or choose one for always with `maestro models \
+             default PROVIDER/MODEL`; `maestro models` lists them\n",
+        )
         .failure(2)
         .args(["models", "default", "echo/echo"])
-        .stdout("")
+        .stdout("the default model is echo/echo\n")
         .success()
         .args(["chat", "hello"])
         .stdout("hello\n")

@@ -123,7 +123,8 @@ fn manifest(from: &Path) -> String {
     dependencies.insert("plugin-api".into(), plugin_api.into());
     let mut manifest = toml::Table::new();
     manifest.insert("workspace".into(), workspace.into());
-    manifest.insert("profile".into(), "dev = { debug = false }".parse::<toml::Table>().unwrap().into());
+    manifest
+        .insert("profile".into(), "dev = { debug = false }".parse::<toml::Table>().unwrap().into());
     toml::to_string(&manifest).unwrap()
 }
 

@@ -143,15 +143,19 @@ impl Test {
         self
     }
 
-    /// Runs the command and returns what it said, for what is not worth stating whole.
-    pub(crate) fn output(&self) -> Output {
-        self.spawn().wait()
+    /// Runs a command and returns what it said, for what is not worth stating whole.
+    pub(crate) fn args_of<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+        self.start(&args.into_iter().map(OsString::from).collect::<Vec<_>>()).wait()
     }
 
     /// Starts the command, for tests that do something while it runs.
     pub(crate) fn spawn(&self) -> Running {
+        self.start(&self.args)
+    }
+
+    fn start(&self, args: &[OsString]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_maestro"))
-            .args(&self.args)
+            .args(args)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(profile_env())
