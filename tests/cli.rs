@@ -364,6 +364,33 @@ fn a_session_whose_server_changed_waits_for_an_approval() {
 }
 
 #[test]
+fn logins_at_the_same_time_on_a_new_home_all_count() {
+    let upstream = upstream();
+    let test = keyed(&upstream);
+    let names: Vec<_> = (0..6).map(|n| format!("lab_{n}")).collect();
+    let running: Vec<_> = names
+        .iter()
+        .map(|name| {
+            test.begin(["login", "faulty-keyed", "--name", name, "--key-stdin", "--no-test"], WORK)
+        })
+        .collect();
+    for login in running {
+        let output = login.wait();
+        assert!(output.status.success(), "{}", output.stderr);
+    }
+    let listed = test.args_of(["sessions", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let sessions = listed["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), names.len());
+    assert_eq!(sessions.iter().filter(|session| session["is_default"] == true).count(), 1);
+    for name in names {
+        let model = format!("faulty-keyed:{name}/m");
+        let output = test.args_of(["chat", "-m", &model, "hello"]);
+        assert_eq!(output.stdout, "hi\n", "{}", output.stderr);
+    }
+}
+
+#[test]
 fn every_command_says_what_it_does_and_json_is_versioned() {
     let test = Test::new().plugin("echo");
     for command in [

@@ -10,6 +10,7 @@ mod contract;
 mod evolution;
 mod harness;
 mod plugin_life;
+mod servers;
 mod sessions;
 mod tidy;
 mod transport;
