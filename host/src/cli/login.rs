@@ -87,13 +87,27 @@ pub(super) async fn run(args: LoginArgs, maestro: &Maestro, output: &Output) -> 
         ));
     }
     let key = key(&args, &plan, output)?;
-    let login = Login { maestro, provider, name, key, replace: args.replace };
-    let (session, tried) = if args.no_test {
-        (login.store().await?, Tried::No)
-    } else {
-        login.try_and_store(taken).await?
-    };
+    let tried = if args.no_test { Tried::No } else { try_key(maestro, &provider, &key).await? };
+    let mut login = NewLogin::new(provider, name, key).replace(args.replace);
+    if let Tried::Works(account) = &tried {
+        login.account.clone_from(&account.name);
+    }
+    let session = maestro.create_session(login).await?;
     report(&session, &tried, output)
+}
+
+/// Tries a key before it is stored, so that one that the provider rejects replaces nothing.
+async fn try_key(
+    maestro: &Maestro,
+    provider: &ProviderId,
+    key: &SecretString,
+) -> Result<Tried, Failure> {
+    match maestro.try_key(provider.as_str(), key).await {
+        Ok(account) => Ok(Tried::Works(account)),
+        Err(error @ Error::InvalidKey { .. }) => Err(error.into()),
+        Err(error) if error.exit_code() == AUTHENTICATION => Err(Failure::Rejected(error)),
+        Err(error) => Ok(Tried::Unknown(error)),
+    }
 }
 
 /// Reads a session's name from the command line.
@@ -157,54 +171,6 @@ fn read_all(mut from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     }
     all.truncate(filled);
     Ok(all)
-}
-
-struct Login<'a> {
-    maestro: &'a Maestro,
-    provider: ProviderId,
-    name: SessionName,
-    key: SecretString,
-    replace: bool,
-}
-
-impl Login<'_> {
-    async fn store(&self) -> Result<SessionView, Failure> {
-        self.store_as(&self.name, self.replace).await
-    }
-
-    async fn store_as(&self, name: &SessionName, replace: bool) -> Result<SessionView, Failure> {
-        let (provider, name, key) = (self.provider.clone(), name.clone(), self.key.clone());
-        Ok(self.maestro.create_session(NewLogin { provider, name, key, replace }).await?)
-    }
-
-    /// Stores the key unless the provider rejects it.
-    ///
-    /// A key is tried as a session, because only a session may use one. Where the name is taken, the
-    /// key is tried under another name first, so that a bad key does not cost the good one.
-    async fn try_and_store(&self, taken: bool) -> Result<(SessionView, Tried), Failure> {
-        if !(taken && self.replace) {
-            let session = self.store().await?;
-            let tried = self.test(&session).await?;
-            return Ok((session, tried));
-        }
-        let trial = session_name(&format!("trial-{}", std::process::id()))?;
-        let trial = self.store_as(&trial, true).await?;
-        let tried = self.test(&trial).await?;
-        self.maestro.delete_session(&trial.selector).await?;
-        Ok((self.store().await?, tried))
-    }
-
-    /// Tries a session, and removes it again if the provider rejects it.
-    async fn test(&self, session: &SessionView) -> Result<Tried, Failure> {
-        match self.maestro.test_session(&session.selector).await {
-            Ok(account) => Ok(Tried::Works(account)),
-            Err(error) if error.exit_code() == AUTHENTICATION => {
-                self.maestro.delete_session(&session.selector).await?;
-                Err(Failure::Rejected(error))
-            }
-            Err(error) => Ok(Tried::Unknown(error)),
-        }
-    }
 }
 
 fn report(session: &SessionView, tried: &Tried, output: &Output) -> Outcome {

@@ -290,6 +290,8 @@ pub struct NewLogin {
     pub name: SessionName,
     /// The key; surrounding white space is dropped.
     pub key: SecretString,
+    /// The account as the vendor names it, if the key was tried.
+    pub account: Option<String>,
     /// Whether to overwrite a session of that name.
     pub replace: bool,
 }
@@ -298,7 +300,7 @@ impl NewLogin {
     /// Makes a login that replaces nothing.
     #[must_use]
     pub fn new(provider: ProviderId, name: SessionName, key: impl Into<SecretString>) -> Self {
-        Self { provider, name, key: key.into(), replace: false }
+        Self { provider, name, key: key.into(), account: None, replace: false }
     }
 
     /// Says whether to overwrite a session of that name.

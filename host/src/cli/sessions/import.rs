@@ -79,7 +79,7 @@ pub(super) async fn run(args: &ImportArgs, maestro: &Maestro, output: &Output) -
             )
         })?;
         let key = ask::checked(key.as_bytes())?;
-        let login = NewLogin { provider, name: name.clone(), key, replace: false };
+        let login = NewLogin::new(provider, name.clone(), key);
         let session = maestro.create_session(login).await?;
         if !output.is_json() {
             output.line(&format!("stored {} from {variable}", session.selector))?;
