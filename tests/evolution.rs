@@ -76,7 +76,6 @@ fn prepare(root: &Path) {
         ("plugin-api/Cargo.toml", "plugin-api/Cargo.toml"),
         ("plugins/echo/Cargo.toml", "echo/Cargo.toml"),
         ("host/src/plugin.rs", "probe/src/plugin.rs"),
-        ("host/src/transport/origins.rs", "probe/src/transport/origins.rs"),
     ] {
         files.push((to.into(), fs::read_to_string(from.join(source)).unwrap()));
     }
