@@ -27,7 +27,7 @@ fn each_broken_rule_is_named_after_what_was_said_until_then() {
     let broke = |rule: &str, detail: &str| {
         format!("plugin `faulty` broke contract rule `{rule}`: {detail}")
     };
-    let panicked = |message: &str| format!("provider `faulty` failed: plugin panicked: {message}");
+    let panicked = |message: &str| broke("never-panics", message);
     let refused = |message: &str| format!("provider `faulty` failed: invalid request: {message}");
     wait(async {
         for (fault, said, problem) in [

@@ -76,7 +76,6 @@ fn prepare(root: &Path) {
         ("plugin-api/Cargo.toml", "plugin-api/Cargo.toml"),
         ("plugins/echo/Cargo.toml", "echo/Cargo.toml"),
         ("host/src/plugin.rs", "probe/src/plugin.rs"),
-        ("host/src/transport/origins.rs", "probe/src/transport/origins.rs"),
     ] {
         files.push((to.into(), fs::read_to_string(from.join(source)).unwrap()));
     }
@@ -123,7 +122,8 @@ fn manifest(from: &Path) -> String {
     dependencies.insert("plugin-api".into(), plugin_api.into());
     let mut manifest = toml::Table::new();
     manifest.insert("workspace".into(), workspace.into());
-    manifest.insert("profile".into(), "dev = { debug = false }".parse::<toml::Table>().unwrap().into());
+    manifest
+        .insert("profile".into(), "dev = { debug = false }".parse::<toml::Table>().unwrap().into());
     toml::to_string(&manifest).unwrap()
 }
 

@@ -143,15 +143,28 @@ impl Test {
         self
     }
 
-    /// Runs the command and returns what it said, for what is not worth stating whole.
-    pub(crate) fn output(&self) -> Output {
-        self.spawn().wait()
+    /// Runs a command and returns what it said, for what is not worth stating whole.
+    pub(crate) fn args_of<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+        self.begin(args, "").wait()
     }
 
     /// Starts the command, for tests that do something while it runs.
     pub(crate) fn spawn(&self) -> Running {
+        self.start(&self.args, &self.stdin)
+    }
+
+    /// Starts a command beside others.
+    pub(crate) fn begin<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a str>,
+        stdin: &str,
+    ) -> Running {
+        self.start(&args.into_iter().map(OsString::from).collect::<Vec<_>>(), stdin.as_bytes())
+    }
+
+    fn start(&self, args: &[OsString], stdin: &[u8]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_maestro"))
-            .args(&self.args)
+            .args(args)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(profile_env())
@@ -163,10 +176,9 @@ impl Test {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = self.stdin.clone();
+        let (mut pipe, input) = (child.stdin.take().unwrap(), stdin.to_vec());
         // A command that reads nothing closes the pipe, which is no failure.
-        thread::spawn(move || drop(stdin.write_all(&input)));
+        thread::spawn(move || drop(pipe.write_all(&input)));
         let stdout = Stream::of(child.stdout.take().unwrap());
         let stderr = Stream::of(child.stderr.take().unwrap());
         Running { child, stdout, stderr }
@@ -249,20 +261,32 @@ impl Drop for Running {
 }
 
 /// What comes out of a pipe, so far.
-struct Stream(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Stream(Arc<Pipe>);
+
+#[derive(Default)]
+struct Pipe {
+    said: Mutex<Said>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Said {
+    bytes: Vec<u8>,
+    closed: bool,
+}
 
 impl Stream {
-    fn of(mut pipe: impl std::io::Read + Send + 'static) -> Self {
-        let shared = Arc::<(Mutex<(Vec<u8>, bool)>, Condvar)>::default();
-        let stream = Self(Arc::clone(&shared));
+    fn of(mut from: impl std::io::Read + Send + 'static) -> Self {
+        let pipe = Arc::<Pipe>::default();
+        let stream = Self(Arc::clone(&pipe));
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             loop {
-                let read = pipe.read(&mut buffer).unwrap_or(0);
-                let mut said = shared.0.lock().unwrap();
-                said.0.extend_from_slice(&buffer[..read]);
-                said.1 = read == 0;
-                shared.1.notify_all();
+                let read = from.read(&mut buffer).unwrap_or(0);
+                let mut said = pipe.said.lock().unwrap();
+                said.bytes.extend_from_slice(&buffer[..read]);
+                said.closed = read == 0;
+                pipe.changed.notify_all();
                 if read == 0 {
                     return;
                 }
@@ -272,18 +296,18 @@ impl Stream {
     }
 
     fn wait_until(&self, reached: impl Fn(&str) -> bool) {
-        self.wait(|(said, closed)| *closed || reached(&String::from_utf8_lossy(said)));
+        self.wait(|said| said.closed || reached(&String::from_utf8_lossy(&said.bytes)));
     }
 
     fn wait_until_closed(&self) -> String {
-        self.wait(|(_, closed)| *closed)
+        self.wait(|said| said.closed)
     }
 
-    fn wait(&self, reached: impl Fn(&(Vec<u8>, bool)) -> bool) -> String {
-        let said = self.0.0.lock().unwrap();
-        let waiting = |said: &mut (Vec<u8>, bool)| !reached(said);
-        let (said, timeout) = self.0.1.wait_timeout_while(said, PATIENCE, waiting).unwrap();
-        let text = String::from_utf8_lossy(&said.0).into_owned();
+    fn wait(&self, reached: impl Fn(&Said) -> bool) -> String {
+        let said = self.0.said.lock().unwrap();
+        let waiting = |said: &mut Said| !reached(said);
+        let (said, timeout) = self.0.changed.wait_timeout_while(said, PATIENCE, waiting).unwrap();
+        let text = String::from_utf8_lossy(&said.bytes).into_owned();
         assert!(!timeout.timed_out(), "waited in vain; said so far: {text}");
         text
     }
@@ -340,7 +364,8 @@ fn matches(expected: &str, found: &str) -> bool {
         && expected.iter().zip(&found).all(|(expected, found)| line_matches(expected, found))
 }
 
-fn line_matches(expected: &str, found: &str) -> bool {
+/// Compares one line, with `[..]` standing for anything.
+pub(crate) fn line_matches(expected: &str, found: &str) -> bool {
     let Some((start, mut rest)) = expected.split_once("[..]") else { return expected == found };
     let Some(mut found) = found.strip_prefix(start) else { return false };
     while let Some((piece, behind)) = rest.split_once("[..]") {

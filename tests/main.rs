@@ -4,9 +4,13 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod chat;
+mod cli;
 mod contract;
+mod evolution;
 mod harness;
 mod plugin_life;
+mod servers;
 mod sessions;
 mod tidy;
 mod transport;

@@ -203,15 +203,17 @@ fn another_contract_is_refused_by_its_number() {
 
 #[test]
 fn what_is_no_file_is_refused() {
-    let make: [(&str, fn(&Path)); 3] = [
-        ("expected a regular file, found a directory", |path| fs::create_dir(path).unwrap()),
-        ("the link leads nowhere", |path| symlink("gone", path).unwrap()),
-        ("expected a regular file, found a named pipe", |path| {
-            let (kind, mode) = (rustix::fs::FileType::Fifo, 0o600.into());
-            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
-        }),
-    ];
-    for (error, make) in make {
+    let directory = |path: &Path| fs::create_dir(path).unwrap();
+    let dangling = |path: &Path| symlink("gone", path).unwrap();
+    let pipe = |path: &Path| {
+        let (kind, mode) = (rustix::fs::FileType::Fifo, 0o600.into());
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    for (error, make) in [
+        ("expected a regular file, found a directory", &directory as &dyn Fn(&Path)),
+        ("the link leads nowhere", &dangling),
+        ("expected a regular file, found a named pipe", &pipe),
+    ] {
         let test = Test::new();
         make(&test.home().join("plugins/x.so"));
         let hint = "remove it, or put the library itself there".to_owned();

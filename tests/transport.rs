@@ -278,3 +278,52 @@ fn plain_http_stays_on_this_machine() {
          machine; set `allow_plain_http = true` to allow it"
     );
 }
+
+#[test]
+fn proxies_of_the_environment_are_for_the_world_outside() {
+    let (upstream, proxy) =
+        (Upstream::always(Reply::says(&["hi"])), Upstream::always(Reply::nothing().close()));
+    let mut test = lab(
+        &upstream,
+        "[providers.out]\nplugin = \"faulty\"\nbase_url = \"http://far.invalid/v1\"\nallow_plain_http = true\n",
+    );
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        test = test.env(name, proxy.origin());
+    }
+    let test = test.args(["chat", "-m", "lab/m", "hello"]).stdout("hi\n").success();
+    assert_eq!(proxy.connections(), 0);
+    let output = test.args_of(["chat", "-m", "out/m", "hello"]);
+    assert_eq!(output.status.code(), Some(1));
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1, "{}", output.stderr);
+    assert_eq!(requests[0].line(), "POST http://far.invalid/v1/chat");
+}
+
+#[test]
+fn a_connection_that_never_stands_ends_after_the_connect_timeout() {
+    wait(async {
+        // Nobody accepts, and the queue of those who wait to be accepted is full.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let moment = std::time::Duration::from_millis(200);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, moment) {
+            waiting.push(stream);
+            assert!(waiting.len() < 64, "the queue never fills");
+        }
+        let config = format!(
+            "[providers.lab]\nplugin = \"faulty\"\nbase_url = \"http://{address}/v1\"\n\
+             [timeouts]\nconnect_ms = 50\n"
+        );
+        let test = Test::new().plugin("faulty").config(config);
+        let answer = chat(&test.maestro(), "lab/m", &[]).await;
+        assert_eq!(
+            answer.problem(),
+            format!(
+                "provider `lab` failed: timed out: no connection to `http://{address}` within 50 ms"
+            )
+        );
+    });
+}

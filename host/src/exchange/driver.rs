@@ -305,6 +305,9 @@ impl Driver {
                 Ok(())
             }
             Effect::Done => self.done(),
+            Effect::Fail(error) if error.kind == ErrorKind::PluginPanic => {
+                Err(Violation::new(Rule::NeverPanics, error.message))
+            }
             Effect::Fail(error) => {
                 self.fail(error);
                 Ok(())
