@@ -482,7 +482,6 @@ fn settings(top_k: bool) -> impl Strategy<Value = Settings> {
     let labels = proptest::collection::btree_map(name(), text(), 0..2);
     let options = Just(BTreeMap::from([
         ("service_tier".to_owned(), json!("flex")),
-        ("store".to_owned(), json!(true)),
         ("logit_bias".to_owned(), json!({"1": -100})),
     ]));
     let options = option::of(options).prop_map(Option::unwrap_or_default);
@@ -596,7 +595,7 @@ fn transcript() -> impl Strategy<Value = Transcript> {
     let citation = (option::of(text()), option::of(0..9u64)).prop_map(|(title, start)| {
         let mut citation = Citation::default();
         citation.url = Some("https://a.test/".into());
-        (citation.title, citation.start) = (title, start);
+        (citation.title, citation.answer_start) = (title, start);
         citation
     });
     let piece = prop_oneof![

@@ -20,7 +20,7 @@ use plugin_api::{
     PluginId, ProviderId,
     abi::{
         Effect,
-        codec::{Opening, pack},
+        codec::{Opening, PackedOpening},
     },
     chat::{ChatRequest, Message},
     exchange::{Input, Timestamp},
@@ -37,6 +37,7 @@ fn step(c: &mut Criterion) {
     let library = library("echo");
     let mut stepped = Stepped::default();
     let mut exchange = echoing(&library, &mut stepped);
+    let none = PackedOpening::default();
     let mut left = 0_u32;
     c.bench_function("step", |bench| {
         bench.iter(|| {
@@ -45,7 +46,7 @@ fn step(c: &mut Criterion) {
                 left = WORDS;
             }
             left -= 1;
-            exchange.step(Timestamp(1), &Input::Tick, &[], &mut stepped);
+            exchange.step(Timestamp(1), &Input::Tick, &none, &mut stepped);
             assert!(matches!(stepped.effects[0], Effect::Event(_)));
         });
     });
@@ -68,15 +69,16 @@ fn event(c: &mut Criterion) {
     let request = ChatRequest::new("m", vec![Message::user("hello")]);
     let mut exchange = start(&library, "ollama", request, &mut stepped);
     let headers = Headers(vec![("content-type".into(), "text/event-stream".into())]);
+    let none = PackedOpening::default();
     let head = Input::ResponseHead { request: 0, status: 200, headers };
-    exchange.step(Timestamp(1), &head, &[], &mut stepped);
+    exchange.step(Timestamp(1), &head, &none, &mut stepped);
     let chunk = br#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1790000000,"model":"demo","choices":[{"index":0,"delta":{"content":" colours"},"finish_reason":null}]}
 
 "#;
     c.bench_function("event", |bench| {
         bench.iter(|| {
             let body = Input::Body { request: 0, bytes: black_box(chunk) };
-            exchange.step(Timestamp(1), &body, &[], &mut stepped);
+            exchange.step(Timestamp(1), &body, &none, &mut stepped);
             assert!(matches!(stepped.effects.last(), Some(Effect::Event(_))));
         });
     });
@@ -91,7 +93,7 @@ fn start(
     let id = ProviderId::new(provider).expect("a provider id");
     let instance = Instance::new(id, "http://127.0.0.1:1/v1");
     let operation = Operation::Chat(Box::new(request));
-    let opening = pack(&Opening { instance, operation }).expect("a request of ordinary depth");
+    let opening = Opening { instance, operation }.pack().expect("a request of ordinary depth");
     let mut exchange = library.open();
     exchange.step(Timestamp(1), &Input::Start { seed: 1 }, &opening, stepped);
     exchange

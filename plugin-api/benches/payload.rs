@@ -5,20 +5,20 @@
 use divan::{Bencher, black_box};
 use plugin_api::{
     ProviderId,
-    abi::{
-        codec::{Opening, Output, decode_opening, decode_output, encode_output, pack},
-        message::{Message, kind},
+    abi::codec::{
+        Opening, Output, decode_opening, decode_output, encode_input, encode_output, pack,
     },
-    chat::{ChatRequest, Message as Said, Role},
+    chat::{ChatRequest, Message, Role},
+    exchange::Input,
     instance::Instance,
     operation::{Embeddings, Operation, Reply},
 };
 
 fn main() {
     for size in SIZES {
-        let opening = opening(size);
-        let (packed, json) = (pack(&opening).unwrap(), serde_json::to_vec(&opening).unwrap());
-        println!("START of {size} bytes: MessagePack {}, JSON {}", packed.len(), json.len());
+        let request = request(size);
+        let (packed, json) = (pack(&request).unwrap(), serde_json::to_vec(&request).unwrap());
+        println!("request of {size} bytes: MessagePack {}, JSON {}", packed.len(), json.len());
     }
     divan::main();
 }
@@ -26,53 +26,70 @@ fn main() {
 const SIZES: [usize; 2] = [1 << 10, 1 << 20];
 
 /// A conversation in turns of about 500 bytes, some of which JSON must escape.
-fn opening(size: usize) -> Opening {
+fn request(size: usize) -> ChatRequest {
     let text = "The quick brown fox said \"hello\"\nand jumped over the lazy dog. ".repeat(8);
     let turns = (size / text.len()).max(1);
     let roles = [Role::User, Role::Assistant].into_iter().cycle();
     let messages = roles
         .take(turns)
         .map(|role| match role {
-            Role::User => Said::user(text.clone()),
-            _ => Said::assistant(text.clone()),
+            Role::User => Message::user(text.clone()),
+            _ => Message::assistant(text.clone()),
         })
         .collect();
+    ChatRequest::new("m", messages)
+}
+
+fn opening(size: usize) -> Opening {
     Opening {
         instance: Instance::new(ProviderId::new("bench").unwrap(), "https://a.test/v1"),
-        operation: Operation::Chat(Box::new(ChatRequest::new("m", messages))),
+        operation: Operation::Chat(Box::new(request(size))),
     }
 }
 
 #[divan::bench(args = SIZES)]
-fn start_write_messagepack(bencher: Bencher<'_, '_>, size: usize) {
-    let opening = opening(size);
-    bencher.bench(|| pack(black_box(&opening)));
+fn write_messagepack(bencher: Bencher<'_, '_>, size: usize) {
+    let request = request(size);
+    bencher.bench(|| rmp_serde::to_vec_named(black_box(&request)));
 }
 
 #[divan::bench(args = SIZES)]
-fn start_write_json(bencher: Bencher<'_, '_>, size: usize) {
-    let opening = opening(size);
-    bencher.bench(|| serde_json::to_vec(black_box(&opening)));
+fn write_json(bencher: Bencher<'_, '_>, size: usize) {
+    let request = request(size);
+    bencher.bench(|| serde_json::to_vec(black_box(&request)));
 }
 
 #[divan::bench(args = SIZES)]
-fn start_read_messagepack(bencher: Bencher<'_, '_>, size: usize) {
-    let packed = pack(&opening(size)).unwrap();
-    bencher.bench(|| decode_opening(&Message::new(kind::START).ext(black_box(&packed))));
-}
-
-#[divan::bench(args = SIZES)]
-fn start_read_json(bencher: Bencher<'_, '_>, size: usize) {
-    let json = serde_json::to_vec(&opening(size)).unwrap();
-    bencher.bench(|| serde_json::from_slice::<Opening>(black_box(&json)).unwrap());
-}
-
-/// The request alone, without the tag of its operation: what the tag's buffering costs.
-#[divan::bench(args = SIZES)]
-fn request_read_messagepack(bencher: Bencher<'_, '_>, size: usize) {
-    let Operation::Chat(request) = opening(size).operation else { unreachable!() };
-    let packed = rmp_serde::to_vec_named(&request).unwrap();
+fn read_messagepack(bencher: Bencher<'_, '_>, size: usize) {
+    let packed = pack(&request(size)).unwrap();
     bencher.bench(|| rmp_serde::from_slice::<ChatRequest>(black_box(&packed)).unwrap());
+}
+
+#[divan::bench(args = SIZES)]
+fn read_json(bencher: Bencher<'_, '_>, size: usize) {
+    let json = serde_json::to_vec(&request(size)).unwrap();
+    bencher.bench(|| serde_json::from_slice::<ChatRequest>(black_box(&json)).unwrap());
+}
+
+/// As a host does it, the check of the depth included.
+#[divan::bench(args = SIZES)]
+fn start_write(bencher: Bencher<'_, '_>, size: usize) {
+    let opening = opening(size);
+    bencher.bench(|| black_box(&opening).pack());
+}
+
+/// As a plugin does it.
+#[divan::bench(args = SIZES)]
+fn start_read(bencher: Bencher<'_, '_>, size: usize) {
+    let packed = opening(size).pack().unwrap();
+    bencher.bench(|| encode_input(&Input::Start { seed: 0 }, black_box(&packed), decode_opening));
+}
+
+/// The request behind its operation's tag, which serde must search for: why the name stands beside.
+#[divan::bench(args = SIZES)]
+fn read_tagged(bencher: Bencher<'_, '_>, size: usize) {
+    let packed = pack(&opening(size).operation).unwrap();
+    bencher.bench(|| rmp_serde::from_slice::<Operation>(black_box(&packed)).unwrap());
 }
 
 #[divan::bench(args = [500])]

@@ -102,6 +102,20 @@ trait Known: Sized {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names<T>(Vec<T>);
 
+impl<T> Names<T> {
+    /// Reports whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> From<Vec<T>> for Names<T> {
+    fn from(names: Vec<T>) -> Self {
+        Self(names)
+    }
+}
+
 impl<T> Default for Names<T> {
     fn default() -> Self {
         Self(Vec::new())

@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::id::{ContextId, ModelId};
+use crate::{
+    id::{ContextId, ModelId},
+    operation::Model,
+};
 
 /// One request to a chat model.
 ///
@@ -25,7 +28,8 @@ use crate::id::{ContextId, ModelId};
 pub struct ChatRequest {
     /// The model, as the provider names it.
     pub model: ModelId,
-    /// The conversation so far, oldest first.
+    /// The conversation so far, oldest first. With [`context`](Self::context) only the turns that the
+    /// context does not hold yet.
     pub messages: Vec<Message>,
     /// Tools the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +58,9 @@ pub struct ChatRequest {
     /// A context kept by the provider that this request continues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextId>,
+    /// Whether the vendor may keep the conversation, to be continued by its context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<bool>,
     /// Groups requests that share a prefix, for vendors that route by it (`prompt_cache_key`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_key: Option<String>,
@@ -69,6 +76,9 @@ pub struct ChatRequest {
     /// field.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Value>,
+    /// What the host knows of the model, which may be nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_info: Option<Box<Model>>,
     /// Present when the client already speaks the provider's own dialect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<NativeBody>,
@@ -210,6 +220,9 @@ pub struct ContentPart {
     /// What the vendor gave with this piece and wants back with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continuity: Vec<Continuity>,
+    /// Vendor options of this part, by their wire name, as [`ChatRequest::options`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Value>,
 }
 
 impl ContentPart {
@@ -228,7 +241,7 @@ impl ContentPart {
 
 impl From<Content> for ContentPart {
     fn from(content: Content) -> Self {
-        Self { content, cache: None, continuity: Vec::new() }
+        Self { content, cache: None, continuity: Vec::new(), options: BTreeMap::new() }
     }
 }
 
@@ -454,12 +467,18 @@ pub struct Citation {
     /// The words of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
-    /// Start in the cited text, in the vendor's own unit.
+    /// Where the quoted words start in the source, in the vendor's own unit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<u64>,
-    /// End in the cited text, exclusive, in the vendor's own unit.
+    pub source_start: Option<u64>,
+    /// Where they end in the source, exclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<u64>,
+    pub source_end: Option<u64>,
+    /// Where the claim starts in the text part of the answer, in the vendor's own unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_start: Option<u64>,
+    /// Where it ends in the answer, exclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_end: Option<u64>,
     /// The vendor's own form, for clients of the same dialect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<Value>,
@@ -591,13 +610,23 @@ pub struct FunctionTool {
     /// Marks the end of a prefix worth caching.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheControl>,
+    /// Vendor options of this tool, by their wire name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Value>,
 }
 
 impl FunctionTool {
     /// Makes a tool with a schema for its arguments.
     #[must_use]
     pub fn new(name: impl Into<String>, parameters: Option<Value>) -> Self {
-        Self { name: name.into(), description: None, parameters, strict: None, cache: None }
+        Self {
+            name: name.into(),
+            description: None,
+            parameters,
+            strict: None,
+            cache: None,
+            options: BTreeMap::new(),
+        }
     }
 }
 
@@ -613,13 +642,16 @@ pub struct CustomTool {
     /// The form the text must have, in the vendor's own words (a grammar, for example).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Value>,
+    /// Vendor options of this tool, by their wire name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Value>,
 }
 
 impl CustomTool {
     /// Makes a tool that takes any text.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), description: None, format: None }
+        Self { name: name.into(), description: None, format: None, options: BTreeMap::new() }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Why an exchange failed, in words that a host can act on.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A typed failure of an exchange.
 ///
@@ -31,6 +32,9 @@ pub struct ProviderError {
     /// The vendor's id of the request, to quote to its support.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Further facts, by the vendor's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, Value>,
 }
 
 impl ProviderError {
@@ -45,6 +49,7 @@ impl ProviderError {
             retry_after_ms: None,
             retryable: None,
             request_id: None,
+            details: BTreeMap::new(),
         }
     }
 

@@ -17,9 +17,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::{
-    Citation, Content, ContentPart, Continuity, Message, Opaque, Reasoning, Role, Text, ToolCall,
-    ToolKind,
+use crate::{
+    chat::{
+        Citation, Content, ContentPart, Continuity, Message, Opaque, Reasoning, Role, Text,
+        ToolCall, ToolKind,
+    },
+    id::ContextId,
 };
 
 /// One step of a streamed answer.
@@ -120,6 +123,26 @@ pub enum ChatEvent {
     },
     /// Tokens used so far; cumulative, the last one counts.
     Usage(Usage),
+    /// A fact beside the answer that this vocabulary does not type: `logprobs`, `grounding`,
+    /// `stop_sequence`, `service_tier`.
+    Detail {
+        /// The part that it belongs to; absent for the answer as a whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<u32>,
+        /// Its name, the vendor's where there is none of ours.
+        name: String,
+        /// The fact. A later one of the same part and name replaces it, unless both are arrays: then
+        /// it continues it.
+        value: Value,
+    },
+    /// The vendor keeps this conversation; the next request may continue it with
+    /// [`ChatRequest::context`](crate::chat::ChatRequest::context).
+    Context {
+        /// What to continue with.
+        id: ContextId,
+        /// What it is, in the vendor's words: `response`, `conversation`, `cached_content`.
+        kind: String,
+    },
     /// Something was dropped, changed or looks wrong, and the answer goes on.
     Warning {
         /// What, in one line.
@@ -152,6 +175,8 @@ impl ChatEvent {
             Self::Opaque { .. } => "opaque",
             Self::MediaDelta { .. } => "media-delta",
             Self::Usage(_) => "usage",
+            Self::Detail { .. } => "detail",
+            Self::Context { .. } => "context",
             Self::Warning { .. } => "warning",
             Self::Finish { .. } => "finish",
         }
@@ -164,7 +189,12 @@ impl ChatEvent {
     pub const fn is_content(&self) -> bool {
         !matches!(
             self,
-            Self::Started { .. } | Self::Usage(_) | Self::Warning { .. } | Self::Finish { .. }
+            Self::Started { .. }
+                | Self::Usage(_)
+                | Self::Detail { .. }
+                | Self::Context { .. }
+                | Self::Warning { .. }
+                | Self::Finish { .. }
         )
     }
 }
@@ -281,6 +311,10 @@ pub struct Transcript {
     pub finish_detail: Option<String>,
     /// Warnings, in order.
     pub warnings: Vec<String>,
+    /// Facts beside the answer, by part and name.
+    pub details: BTreeMap<(Option<u32>, String), Value>,
+    /// What the next request may continue with.
+    pub context: Option<ContextId>,
 }
 
 /// A part as far as it came.
@@ -356,6 +390,14 @@ impl Transcript {
             }
             ChatEvent::MediaDelta { part, media_type, data } => self.media(*part, media_type, data),
             ChatEvent::Usage(usage) => self.usage.update(usage),
+            ChatEvent::Detail { part, name, value } => {
+                let known = self.details.entry((*part, name.clone())).or_default();
+                match (known, value) {
+                    (Value::Array(known), Value::Array(more)) => known.extend_from_slice(more),
+                    (known, value) => known.clone_from(value),
+                }
+            }
+            ChatEvent::Context { id, .. } => self.context = Some(id.clone()),
             ChatEvent::Warning { message } => self.warnings.push(message.clone()),
             ChatEvent::Finish { reason, detail } => {
                 self.finish = Some(*reason);
@@ -522,6 +564,26 @@ mod tests {
         let hidden = Transcript::of(&events[..1]).message();
         assert_eq!(hidden.parts[0].content, Content::Reasoning(Reasoning::default()));
         assert_eq!(hidden.parts[0].continuity.len(), 1);
+    }
+
+    #[test]
+    fn details_are_continued_or_replaced() {
+        let detail = |name: &str, value: Value| ChatEvent::Detail {
+            part: Some(0),
+            name: name.into(),
+            value,
+        };
+        let transcript = Transcript::of(&[
+            detail("logprobs", serde_json::json!([1])),
+            detail("logprobs", serde_json::json!([2])),
+            detail("tier", "a".into()),
+            detail("tier", "b".into()),
+            ChatEvent::Context { id: "r1".into(), kind: "response".into() },
+        ]);
+        let of = |name: &str| transcript.details[&(Some(0), name.to_owned())].clone();
+        assert_eq!(of("logprobs"), serde_json::json!([1, 2]));
+        assert_eq!(of("tier"), "b");
+        assert_eq!(transcript.context, Some("r1".into()));
     }
 
     #[test]

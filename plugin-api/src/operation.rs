@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    capability::{Feature, Names},
     chat::ChatRequest,
     id::{ChunkId, ContextId, ModelId},
 };
@@ -67,6 +68,27 @@ impl Operation {
             Self::RefreshToken(_) => "token refresh",
             Self::ExtractApiCredentials(_) => "credential extraction",
             Self::Unknown => "this operation",
+        }
+    }
+
+    /// Returns the operation's name on the boundary.
+    #[must_use]
+    pub const fn wire_name(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::ListModels(_) => "list_models",
+            Self::DescribeModel(_) => "describe_model",
+            Self::Embed(_) => "embed",
+            Self::CountTokens(_) => "count_tokens",
+            Self::ListContextChunks(_) => "list_context_chunks",
+            Self::DeleteContextChunk(_) => "delete_context_chunk",
+            Self::ValidateApiKey(_) => "validate_api_key",
+            Self::TestConnection => "test_connection",
+            Self::GenerateAuthUrl(_) => "generate_auth_url",
+            Self::ExchangeCode(_) => "exchange_code",
+            Self::RefreshToken(_) => "refresh_token",
+            Self::ExtractApiCredentials(_) => "extract_api_credentials",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -233,8 +255,18 @@ pub struct Model {
     /// Its name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// What it is for.
-    pub kind: ModelKind,
+    /// What it is for; empty when the vendor does not say, which means conversation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<ModelKind>,
+    /// Chat features that it understands, where the vendor tells them by model.
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    pub features: Names<Feature>,
+    /// Other ids of the same model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Set when the vendor means to end it: when, or what to use instead; may be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
     /// Most tokens in one prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_input_tokens: Option<u64>,
@@ -257,6 +289,18 @@ impl Model {
     #[must_use]
     pub fn new(id: impl Into<ModelId>) -> Self {
         Self { id: id.into(), ..Self::default() }
+    }
+
+    /// Reports whether one can converse with it.
+    #[must_use]
+    pub fn is_chat(&self) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&ModelKind::Chat)
+    }
+
+    /// Reports whether it makes vectors.
+    #[must_use]
+    pub fn is_embedding(&self) -> bool {
+        self.kinds.contains(&ModelKind::Embedding)
     }
 }
 
@@ -290,6 +334,9 @@ pub struct EmbedRequest {
     /// What the vectors are for, in the vendor's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// Vendor options by their wire name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, serde_json::Value>,
 }
 
 impl EmbedRequest {
@@ -374,6 +421,9 @@ pub struct ContextChunk {
     /// Unix time in seconds at which the vendor drops it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// Further facts, by the vendor's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, serde_json::Value>,
 }
 
 /// The shape of a key: enough to tell a typo, not enough to use.

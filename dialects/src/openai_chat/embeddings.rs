@@ -34,6 +34,10 @@ pub fn encode_request(request: &EmbedRequest, base64: bool) -> Result<Body, Prov
         o.field("input", &request.inputs);
         o.optional("dimensions", request.dimensions.as_ref());
         o.field("encoding_format", if base64 { "base64" } else { "float" });
+        let typed = ["model", "input", "dimensions", "encoding_format"];
+        for (name, value) in request.options.iter().filter(|(name, _)| !typed.contains(&&***name)) {
+            o.field(name, value);
+        }
     })
 }
 

@@ -80,6 +80,7 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     request.response_format =
         fields.take::<Value>("response_format")?.as_ref().map(response_format).transpose()?;
     request.cache_key = fields.take("prompt_cache_key")?;
+    request.store = fields.take("store")?;
     let user = fields.take("user")?;
     request.user = fields.take("safety_identifier")?.or(user);
     request.metadata = fields.take("metadata")?.unwrap_or_default();
@@ -125,6 +126,7 @@ const TYPED: &[&str] = &[
     "reasoning_effort",
     "response_format",
     "prompt_cache_key",
+    "store",
     "user",
     "safety_identifier",
     "metadata",

@@ -64,6 +64,11 @@ pub(super) fn write_all(
             }
             w.cache(*nth, part.cache.as_ref());
         }
+        for (nth, part) in message.parts.iter().enumerate() {
+            if !part.options.is_empty() {
+                w.dropped(&format!("parts[{nth}].options"), "has no field here");
+            }
+        }
         if rest.is_empty() && !results.is_empty() {
             continue;
         }

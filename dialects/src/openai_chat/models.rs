@@ -76,7 +76,7 @@ fn to_json(model: &Model) -> Value {
     if let Some(name) = &model.display_name {
         value["name"] = name.as_str().into();
     }
-    if model.kind == ModelKind::Embedding {
+    if model.is_embedding() && !model.kinds.contains(&ModelKind::Chat) {
         value["type"] = "embedding".into();
     }
     value
@@ -115,7 +115,10 @@ fn model(value: Value) -> Option<Model> {
         "max_completion_tokens",
         "top_provider/max_completion_tokens",
     ]);
-    model.kind = kind(&id, &fields);
+    model.kinds = match kind(&id, &fields) {
+        ModelKind::Chat => Vec::new(),
+        kind => vec![kind],
+    };
     for known in KNOWN {
         fields.remove(*known);
     }
@@ -257,7 +260,10 @@ mod tests {
             (r#"{"id":"x","capabilities":{"completion_chat":true}}"#, ModelKind::Chat),
             (r#"{"id":"gpt-demo-1"}"#, ModelKind::Chat),
         ] {
-            assert_eq!(decode_one(json.as_bytes()).unwrap().kind, expected, "{json}");
+            let model = decode_one(json.as_bytes()).unwrap();
+            let found = (model.is_chat(), model.is_embedding());
+            let chat = expected == ModelKind::Chat;
+            assert_eq!(found, (chat, expected == ModelKind::Embedding), "{json}");
         }
     }
 
@@ -269,7 +275,7 @@ mod tests {
         chat.max_input_tokens = Some(10);
         chat.display_name = Some("A".into());
         let mut embedding = Model::new("b");
-        embedding.kind = ModelKind::Embedding;
+        embedding.kinds = vec![ModelKind::Embedding];
         embedding.owned_by = Some("me".into());
         let models = vec![chat, embedding];
         assert_eq!(decode(&encode(&models)).unwrap(), models);

@@ -60,6 +60,7 @@ fn settings(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: 
     o.optional(&quirks.seed_field, sampling.seed.as_ref());
     o.optional(quirks.max_tokens_field.as_str(), request.max_output_tokens.as_ref());
     o.optional(&quirks.user_field, request.user.as_ref());
+    o.optional("store", request.store.as_ref());
     if !request.stop.is_empty() {
         o.field("stop", &request.stop);
     }
@@ -153,6 +154,9 @@ fn tool(
     let field = || format!("tools[{at}]");
     match tool {
         ToolDefinition::Function(tool) => {
+            if !tool.options.is_empty() {
+                losses.push(Loss::dropped(format!("tools[{at}].options"), "has no field here"));
+            }
             if tool.cache.is_some() {
                 losses.push(Loss::dropped(format!("tools[{at}].cache"), "has no field here"));
             }
@@ -167,6 +171,9 @@ fn tool(
             });
         }
         ToolDefinition::Custom(tool) if quirks.supports_custom_tools => out.object(|o| {
+            if !tool.options.is_empty() {
+                losses.push(Loss::dropped(format!("tools[{at}].options"), "has no field here"));
+            }
             o.field("type", "custom");
             o.object("custom", |o| {
                 o.field("name", &tool.name);

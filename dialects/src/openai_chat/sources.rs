@@ -26,8 +26,8 @@ fn annotation(value: Value) -> Citation {
     citation.url = text("url");
     citation.title = text("title");
     citation.quote = text("content");
-    citation.start = inner["start_index"].as_u64();
-    citation.end = inner["end_index"].as_u64();
+    citation.answer_start = inner["start_index"].as_u64();
+    citation.answer_end = inner["end_index"].as_u64();
     if to_annotation(&citation) != value {
         citation.native = Some(value);
     }
@@ -44,8 +44,8 @@ pub(super) fn to_annotation(citation: &Citation) -> Value {
         ("url", citation.url.as_ref().map(|url| json!(url))),
         ("title", citation.title.as_ref().map(|title| json!(title))),
         ("content", citation.quote.as_ref().map(|quote| json!(quote))),
-        ("start_index", citation.start.map(|start| json!(start))),
-        ("end_index", citation.end.map(|end| json!(end))),
+        ("start_index", citation.answer_start.map(|start| json!(start))),
+        ("end_index", citation.answer_end.map(|end| json!(end))),
     ] {
         if let Some(value) = value {
             inner[name] = value;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use plugin_api::{
     ProviderId,
     error::{ErrorKind, ProviderError},
-    operation::{Model, ModelKind},
+    operation::Model,
 };
 use serde::Serialize;
 
@@ -189,7 +189,7 @@ fn print(models: Vec<Listed>, output: &Output) -> Outcome {
     for Listed { r#ref, model, .. } in models {
         table.row([
             r#ref,
-            kind(model.kind).to_owned(),
+            kind(&model).to_owned(),
             count(model.max_input_tokens),
             count(model.max_output_tokens),
             model.display_name.unwrap_or_default(),
@@ -203,7 +203,7 @@ fn sheet(listed: &Listed) -> Sheet {
     let mut sheet = Sheet::default();
     sheet.line("model", listed.r#ref.as_str());
     sheet.line("name", model.display_name.clone().unwrap_or_default());
-    sheet.line("kind", kind(model.kind));
+    sheet.line("kind", kind(model));
     sheet.line("most input tokens", count(model.max_input_tokens));
     sheet.line("most output tokens", count(model.max_output_tokens));
     let created = model.created.and_then(|unix_s| i64::try_from(unix_s).ok());
@@ -215,11 +215,12 @@ fn sheet(listed: &Listed) -> Sheet {
     sheet
 }
 
-fn kind(kind: ModelKind) -> &'static str {
-    match kind {
-        ModelKind::Chat => "chat",
-        ModelKind::Embedding => "embedding",
-        _ => "other",
+fn kind(model: &Model) -> &'static str {
+    match (model.is_chat(), model.is_embedding()) {
+        (true, true) => "chat, embedding",
+        (true, false) => "chat",
+        (false, true) => "embedding",
+        (false, false) => "other",
     }
 }
 

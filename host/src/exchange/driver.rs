@@ -16,7 +16,7 @@ use bytes::Bytes;
 use plugin_api::{
     abi::{
         Effect,
-        codec::{Opening, pack},
+        codec::{Opening, PackedOpening, Vectors},
     },
     error::{ErrorKind, ProviderError},
     event::ChatEvent,
@@ -100,6 +100,7 @@ pub struct Driver {
     is_chat: bool,
     expected: Option<&'static str>,
     grammar: Grammar,
+    vectors: Vectors,
     stepped: Stepped,
     /// What waits to be delivered.
     ready: VecDeque<Result<Delivery, ExchangeError>>,
@@ -152,6 +153,7 @@ impl Driver {
             is_chat: matches!(order.operation, Operation::Chat(_)),
             expected: expected_reply(&order.operation),
             grammar: Grammar::default(),
+            vectors: Vectors::default(),
             stepped: Stepped::default(),
             ready: VecDeque::new(),
             upstream: Upstream::None,
@@ -160,7 +162,8 @@ impl Driver {
             value_given: false,
             over: false,
         };
-        let opening = pack(&Opening { instance: order.instance, operation: order.operation })
+        let opening = Opening { instance: order.instance, operation: order.operation }
+            .pack()
             .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()));
         match warnings.and_then(|warnings| opening.map(|opening| (warnings, opening))) {
             Ok((warnings, opening)) => {
@@ -190,26 +193,32 @@ impl Driver {
                     debug!(provider = self.provider, status, "answer");
                     self.upstream = Upstream::Reading(Box::new(answer));
                     let request = self.open_request();
-                    self.step(&Input::ResponseHead { request, status, headers }, &[]);
+                    self.step(
+                        &Input::ResponseHead { request, status, headers },
+                        &PackedOpening::default(),
+                    );
                 }
                 Happened::Chunk(Ok(Some(bytes))) => {
                     let request = self.open_request();
-                    self.step(&Input::Body { request, bytes: &bytes }, &[]);
+                    self.step(&Input::Body { request, bytes: &bytes }, &PackedOpening::default());
                 }
                 Happened::Chunk(Ok(None)) => {
                     self.upstream = Upstream::None;
                     let request = self.open_request();
-                    self.step(&Input::End { request }, &[]);
+                    self.step(&Input::End { request }, &PackedOpening::default());
                 }
                 Happened::Head(Err(error)) | Happened::Chunk(Err(error)) => {
                     self.upstream = Upstream::None;
                     let (request, kind) = (self.open_request(), error.kind);
                     let message = error.message.as_str();
-                    self.step(&Input::TransportFailed { request, kind, message }, &[]);
+                    self.step(
+                        &Input::TransportFailed { request, kind, message },
+                        &PackedOpening::default(),
+                    );
                 }
                 Happened::Woken => {
                     self.wake = None;
-                    self.step(&Input::Tick, &[]);
+                    self.step(&Input::Tick, &PackedOpening::default());
                 }
                 Happened::Nothing => {
                     let detail = "neither a request nor a time to wait for";
@@ -249,7 +258,7 @@ impl Driver {
     }
 
     /// Steps the exchange and does what it asks.
-    fn step(&mut self, input: &Input<'_>, opening: &[u8]) {
+    fn step(&mut self, input: &Input<'_>, opening: &PackedOpening) {
         let mut stepped = std::mem::take(&mut self.stepped);
         self.live.step(now(), input, opening, &mut stepped);
         for effect in stepped.effects.drain(..) {
@@ -278,7 +287,11 @@ impl Driver {
         match effect {
             Effect::Send { number, request } => self.send(number, *request),
             Effect::Event(event) => self.deliver(event),
-            Effect::Value(value) => {
+            Effect::Vector { index, vector } => self
+                .vectors
+                .take(index, vector)
+                .map_err(|error| Violation::new(Rule::WellFormedMessages, error.to_string())),
+            Effect::Value(mut value) => {
                 let found = value.name();
                 let problem = match self.expected {
                     None => format!("`{found}` in a chat"),
@@ -291,6 +304,7 @@ impl Driver {
                 if !problem.is_empty() {
                     return Err(Violation::new(Rule::ValueFitsOperation, problem));
                 }
+                self.vectors.complete(&mut value);
                 self.value_given = true;
                 self.ready.push_back(Ok(Delivery::Value(*value)));
                 Ok(())
@@ -411,7 +425,7 @@ impl Drop for Driver {
             return;
         }
         let mut stepped = std::mem::take(&mut self.stepped);
-        self.live.step(now(), &Input::Cancel, &[], &mut stepped);
+        self.live.step(now(), &Input::Cancel, &PackedOpening::default(), &mut stepped);
         let last = stepped.effects.into_iter().find_map(|effect| match effect {
             Effect::Send { request, .. } => Some(*request),
             _ => None,
@@ -467,7 +481,7 @@ fn name(effect: &Effect) -> String {
     match effect {
         Effect::Send { .. } => "a request".into(),
         Effect::Event(event) => format!("`{}`", event.name()),
-        Effect::Value(_) => "a value".into(),
+        Effect::Value(_) | Effect::Vector { .. } => "a value".into(),
         Effect::WakeAt(_) => "a wish to be woken".into(),
         Effect::Log { .. } => "a log line".into(),
         Effect::Done => "`done`".into(),

@@ -9,9 +9,7 @@ use plugin_api::{
     chat::{ChatRequest, Content, ContentPart, ResponseFormat, ToolDefinition},
     error::ErrorKind,
     event::ChatEvent,
-    operation::{
-        DescribeModel, EmbedRequest, Embeddings, ListModels, Model, ModelKind, Operation, Reply,
-    },
+    operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
 use super::{Error, Maestro, choice::Chosen};
@@ -183,7 +181,7 @@ impl Maestro {
             (provider.id, models.ok().and_then(Result::ok).unwrap_or_default())
         });
         for (provider, models) in join_all(asked).await {
-            let chats = models.into_iter().filter(|model| model.kind == ModelKind::Chat);
+            let chats = models.into_iter().filter(Model::is_chat);
             listed.extend(chats.map(|model| format!("{provider}/{}", model.id)));
         }
         let mut candidates: Vec<String> = listed

@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use plugin_api::{
     ProviderId,
-    abi::{
-        Effect,
-        codec::{Opening, pack},
-    },
+    abi::{Effect, codec::Opening},
     capability::Capability,
     chat::{ChatRequest, Message},
     error::ErrorKind,
@@ -62,7 +59,7 @@ pub fn check(plugin: &Plugin, library: &Arc<Library>) -> Vec<Check> {
 
 /// Runs the start of an operation; says why it is not there, if it is not.
 fn refusal(library: &Arc<Library>, instance: &Instance, operation: Operation) -> Option<String> {
-    let opening = match pack(&Opening { instance: instance.clone(), operation }) {
+    let opening = match (Opening { instance: instance.clone(), operation }).pack() {
         Ok(opening) => opening,
         Err(error) => return Some(error.to_string()),
     };

@@ -27,10 +27,11 @@ use plugin_api::{
     CONTRACT_VERSION,
     abi::{
         Effect, Message, MessageError, PluginModuleRef, Sink,
-        codec::{decode_output, encode_input},
+        codec::{PackedOpening, decode_output, encode_input},
         entry::ENDED,
         message::{CONTINUE, STOP, bytes_of},
     },
+    error::{ErrorKind, ProviderError},
     exchange::{Input, Timestamp},
     manifest::SECTION,
 };
@@ -181,11 +182,23 @@ const MAX_STEP_OUTPUT: usize = 64 * 1024 * 1024;
 const MAX_STEP_EFFECTS: usize = 1 << 20;
 
 impl LiveExchange {
-    /// Steps the exchange. `opening` is the packed payload of [`Input::Start`], else empty; `into`
+    /// Steps the exchange. `opening` is the payload of [`Input::Start`], else the default; `into`
     /// is emptied first, so that a driver can reuse its buffer.
-    pub fn step(&mut self, now: Timestamp, input: &Input<'_>, opening: &[u8], into: &mut Stepped) {
+    pub fn step(
+        &mut self,
+        now: Timestamp,
+        input: &Input<'_>,
+        opening: &PackedOpening,
+        into: &mut Stepped,
+    ) {
         into.effects.clear();
         into.bytes = 0;
+        if self.exchange.is_null() {
+            let error = ProviderError::new(ErrorKind::Other, "the plugin opened no exchange");
+            into.effects.push(Effect::Fail(Box::new(error)));
+            into.ended = true;
+            return;
+        }
         let code = encode_input(input, opening, |message| {
             let sink = Sink { ctx: (&raw mut *into).cast(), emit, borrow: PhantomData };
             // SAFETY: the pointer is from this library's `open` and not closed; message and sink live
@@ -198,6 +211,9 @@ impl LiveExchange {
 
 impl Drop for LiveExchange {
     fn drop(&mut self) {
+        if self.exchange.is_null() {
+            return;
+        }
         // SAFETY: the pointer is from this library's `open`, closed once, here.
         unsafe { self.library.module.close()(self.exchange) }
     }

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{
     depth::{MAX_DEPTH, is_too_deep},
@@ -19,7 +22,7 @@ use crate::{
     exchange::{Input, LogLevel, RequestNumber, Timestamp},
     http::HttpRequest,
     instance::Instance,
-    operation::{Operation, Reply},
+    operation::{Embeddings, Operation, Reply},
 };
 
 /// What an exchange says, before it crosses.
@@ -94,8 +97,16 @@ pub enum Effect {
     },
     /// An event.
     Event(ChatEvent),
-    /// The result of an operation other than chat.
+    /// The result of an operation other than chat. Of embeddings, [`Vectors::complete`] puts the
+    /// vectors in.
     Value(Box<Reply>),
+    /// One vector of the embeddings that follow.
+    Vector {
+        /// The input it belongs to.
+        index: u32,
+        /// The vector.
+        vector: Vec<f32>,
+    },
     /// Wake the exchange at a time.
     WakeAt(Timestamp),
     /// A line for the log, not escaped.
@@ -129,13 +140,88 @@ impl fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-/// The payload of a `START` message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a `START` message carries.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Opening {
     /// The provider, as configured.
     pub instance: Instance,
     /// What to do.
     pub operation: Operation,
+}
+
+impl Opening {
+    /// Writes it, for [`encode_input`].
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] when the request is nested too deep.
+    pub fn pack(&self) -> Result<PackedOpening, MessageError> {
+        let instance = &self.instance;
+        let bytes = match &self.operation {
+            Operation::Chat(request) | Operation::CountTokens(request) => given(instance, request),
+            Operation::ListModels(request) => given(instance, request),
+            Operation::DescribeModel(request) => given(instance, request),
+            Operation::Embed(request) => given(instance, request),
+            Operation::ListContextChunks(request) => given(instance, request),
+            Operation::DeleteContextChunk(request) => given(instance, request),
+            Operation::ValidateApiKey(request) => given(instance, request),
+            Operation::GenerateAuthUrl(request) => given(instance, request),
+            Operation::ExchangeCode(request) => given(instance, request),
+            Operation::RefreshToken(tokens) | Operation::ExtractApiCredentials(tokens) => {
+                given(instance, tokens)
+            }
+            Operation::TestConnection | Operation::Unknown => given(instance, &()),
+        }?;
+        Ok(PackedOpening { operation: self.operation.wire_name(), bytes })
+    }
+}
+
+/// An [`Opening`] as it crosses. The default is for all inputs but `START`, which have none.
+///
+/// The operation's name stands beside the payload, not in it: serde would have to hold a whole
+/// conversation back until it met the name, which more than doubles the time that it takes to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedOpening {
+    operation: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn given<T: Serialize>(instance: &Instance, request: &T) -> Result<Vec<u8>, MessageError> {
+    #[derive(Serialize)]
+    struct Given<'a, T> {
+        instance: &'a Instance,
+        request: &'a T,
+    }
+    pack_for(kind::START, &Given { instance, request })
+}
+
+/// Gathers the vectors that come before their [`Reply::Embeddings`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Vectors(Vec<Vec<f32>>);
+
+impl Vectors {
+    /// Takes the next vector.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] when it is not the next.
+    pub fn take(&mut self, index: u32, vector: Vec<f32>) -> Result<(), MessageError> {
+        if index as usize != self.0.len() {
+            let problem = format!("vector {index} while {} is expected", self.0.len());
+            return Err(MessageError { kind: kind::VECTOR, problem });
+        }
+        self.0.push(vector);
+        Ok(())
+    }
+
+    /// Puts the vectors into the reply that they belong to.
+    pub fn complete(&mut self, reply: &mut Reply) {
+        if let Reply::Embeddings(embeddings) = reply
+            && embeddings.vectors.is_empty()
+        {
+            embeddings.vectors = std::mem::take(&mut self.0);
+        }
+    }
 }
 
 /// Writes a payload as MessagePack with field names.
@@ -149,11 +235,14 @@ pub fn pack<T: Serialize>(payload: &T) -> Result<Vec<u8>, MessageError> {
 
 fn pack_for<T: Serialize>(kind: u32, payload: &T) -> Result<Vec<u8>, MessageError> {
     if is_too_deep(payload) {
-        let problem = format!("nested deeper than {MAX_DEPTH} levels");
-        return Err(MessageError { kind, problem });
+        return Err(too_deep(kind));
     }
     rmp_serde::to_vec_named(payload)
         .map_err(|error| MessageError { kind, problem: error.to_string() })
+}
+
+fn too_deep(kind: u32) -> MessageError {
+    MessageError { kind, problem: format!("nested deeper than {MAX_DEPTH} levels") }
 }
 
 /// Reads a payload.
@@ -178,21 +267,54 @@ fn utf8<'a>(message: &Message<'_>, bytes: &'a [u8]) -> Result<&'a str, MessageEr
 ///
 /// [`MessageError`] when the host sent something else.
 pub fn decode_opening(message: &Message<'_>) -> Result<Opening, MessageError> {
-    let mut opening: Opening = unpack(message)?;
-    opening.instance.contract_minor = u32::try_from(message.b).unwrap_or(u32::MAX);
-    Ok(opening)
+    #[derive(Deserialize)]
+    #[serde(bound = "T: Default + Deserialize<'de>")]
+    struct Given<T> {
+        instance: Instance,
+        #[serde(default)]
+        request: T,
+    }
+    fn read<T: Default + DeserializeOwned>(
+        message: &Message<'_>,
+        operation: impl FnOnce(T) -> Operation,
+    ) -> Result<(Instance, Operation), MessageError> {
+        let given: Given<T> = unpack(message)?;
+        Ok((given.instance, operation(given.request)))
+    }
+    let (mut instance, operation) = match utf8(message, message.text_bytes())? {
+        "chat" => read(message, Operation::Chat),
+        "count_tokens" => read(message, Operation::CountTokens),
+        "list_models" => read(message, Operation::ListModels),
+        "describe_model" => read(message, Operation::DescribeModel),
+        "embed" => read(message, Operation::Embed),
+        "list_context_chunks" => read(message, Operation::ListContextChunks),
+        "delete_context_chunk" => read(message, Operation::DeleteContextChunk),
+        "validate_api_key" => read(message, Operation::ValidateApiKey),
+        "test_connection" => read(message, |_: IgnoredAny| Operation::TestConnection),
+        "generate_auth_url" => read(message, Operation::GenerateAuthUrl),
+        "exchange_code" => read(message, Operation::ExchangeCode),
+        "refresh_token" => read(message, Operation::RefreshToken),
+        "extract_api_credentials" => read(message, Operation::ExtractApiCredentials),
+        _ => read(message, |_: IgnoredAny| Operation::Unknown),
+    }?;
+    instance.contract_minor = u32::try_from(message.b).unwrap_or(u32::MAX);
+    Ok(Opening { instance, operation })
 }
 
 /// Writes an input and hands it to `send`. A `START` also needs its [`Opening`], already packed.
 pub fn encode_input<R>(
     input: &Input<'_>,
-    opening: &[u8],
+    opening: &PackedOpening,
     send: impl FnOnce(&Message<'_>) -> R,
 ) -> R {
     match input {
-        Input::Start { seed } => {
-            send(&Message::new(kind::START).a(*seed).b(u64::from(CONTRACT_MINOR)).ext(opening))
-        }
+        Input::Start { seed } => send(
+            &Message::new(kind::START)
+                .a(*seed)
+                .b(u64::from(CONTRACT_MINOR))
+                .text(opening.operation.as_bytes())
+                .ext(&opening.bytes),
+        ),
         Input::ResponseHead { request, status, headers } => send(
             &Message::new(kind::RESPONSE_HEAD)
                 .index(*request)
@@ -275,6 +397,17 @@ pub fn encode_output(
             send(&Message::new(kind::TOOL_CALL_DELTA).index(part).text(arguments.as_bytes()));
         }
         Output::Event(event) => encode_event(event, send)?,
+        Output::Value(Reply::Embeddings(embeddings)) => {
+            let Embeddings { vectors, input_tokens } = embeddings;
+            let mut bytes = Vec::new();
+            for (index, vector) in (0_u32..).zip(vectors) {
+                bytes.clear();
+                bytes.extend(vector.iter().flat_map(|float| float.to_le_bytes()));
+                send(&Message::new(kind::VECTOR).index(index).text(&bytes));
+            }
+            let rest = Reply::Embeddings(Embeddings::new(Vec::new(), *input_tokens));
+            send(&Message::new(kind::VALUE).ext(&pack_for(kind::VALUE, &rest)?));
+        }
         Output::Value(value) => {
             send(&Message::new(kind::VALUE).ext(&pack_for(kind::VALUE, value)?));
         }
@@ -346,6 +479,21 @@ fn encode_event(event: &ChatEvent, mut send: impl FnMut(&Message<'_>)) -> Result
             &Message::new(kind::MEDIA_DELTA).index(*part).text(data).ext(media_type.as_bytes()),
         ),
         ChatEvent::Usage(usage) => encode_usage(usage, send),
+        ChatEvent::Detail { part, name, value } => {
+            if is_too_deep(value) {
+                return Err(too_deep(kind::DETAIL));
+            }
+            send(
+                &Message::new(kind::DETAIL)
+                    .index(part.unwrap_or_default())
+                    .a(u64::from(part.is_some()))
+                    .text(value.to_string().as_bytes())
+                    .ext(name.as_bytes()),
+            );
+        }
+        ChatEvent::Context { id, kind } => {
+            send(&Message::new(kind::CONTEXT).text(id.as_str().as_bytes()).ext(kind.as_bytes()));
+        }
         ChatEvent::Warning { message } => {
             send(&Message::new(kind::WARNING).text(message.as_bytes()));
         }
@@ -399,6 +547,15 @@ pub fn decode_output(message: &Message<'_>) -> Result<Option<Effect>, MessageErr
     Ok(Some(match message.kind {
         kind::SEND => Effect::Send { number: message.index, request: Box::new(unpack(message)?) },
         kind::VALUE => Effect::Value(Box::new(unpack(message)?)),
+        kind::VECTOR => {
+            let (floats, rest) = message.text_bytes().as_chunks::<4>();
+            if !rest.is_empty() {
+                let problem = "a vector ends inside a number".to_owned();
+                return Err(MessageError { kind: message.kind, problem });
+            }
+            let vector = floats.iter().map(|float| f32::from_le_bytes(*float)).collect();
+            Effect::Vector { index: message.index, vector }
+        }
         kind::WAKE_AT => Effect::WakeAt(Timestamp(message.a)),
         kind::LOG => Effect::Log {
             level: match message.a {
@@ -447,6 +604,13 @@ fn decode_event(message: &Message<'_>) -> Result<Option<ChatEvent>, MessageError
             data: message.text_bytes().to_vec(),
         },
         kind::USAGE => ChatEvent::Usage(decode_usage(message)?),
+        kind::DETAIL => ChatEvent::Detail {
+            part: (message.a & 1 != 0).then_some(part),
+            name: ext_text()?,
+            value: serde_json::from_slice(message.text_bytes())
+                .map_err(|error| MessageError { kind: message.kind, problem: error.to_string() })?,
+        },
+        kind::CONTEXT => ChatEvent::Context { id: text()?.into(), kind: ext_text()? },
         kind::WARNING => ChatEvent::Warning { message: text()? },
         kind::FINISH => ChatEvent::Finish {
             reason: usize::try_from(message.a)
@@ -480,7 +644,14 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::{chat::Citation, id::ProviderId};
+    use crate::{
+        chat::{ChatRequest, Citation},
+        id::ProviderId,
+        operation::{
+            AuthUrlRequest, DeleteContextChunk, DescribeModel, EmbedRequest, ExchangeCode,
+            KeyShape, ListContextChunks, ListModels, Tokens,
+        },
+    };
 
     fn crossed(event: &ChatEvent) -> ChatEvent {
         let mut back = None;
@@ -518,6 +689,17 @@ mod tests {
     }
 
     #[test]
+    fn details_and_contexts_cross() {
+        for part in [None, Some(0), Some(4)] {
+            let (name, value) = ("logprobs".to_owned(), json!([{"z": 1, "a": null}]));
+            let event = ChatEvent::Detail { part, name, value };
+            assert_eq!(crossed(&event), event);
+        }
+        let event = ChatEvent::Context { id: "r1".into(), kind: "response".into() };
+        assert_eq!(crossed(&event), event);
+    }
+
+    #[test]
     fn bits_of_a_newer_contract_are_ignored() {
         let summary = Message::new(kind::REASONING_DELTA).a(3).text(b"x");
         let expected = ChatEvent::ReasoningDelta { part: 0, text: "x".into(), summary: true };
@@ -530,9 +712,62 @@ mod tests {
     #[test]
     fn a_plugin_learns_the_hosts_contract() {
         let instance = Instance::new(ProviderId::new("a").unwrap(), "");
-        let opening = pack(&Opening { instance, operation: Operation::TestConnection }).unwrap();
-        let message = Message::new(kind::START).b(7).ext(&opening);
+        let opening = Opening { instance, operation: Operation::TestConnection };
+        let packed = opening.pack().unwrap();
+        let message = Message::new(kind::START).b(7).text(b"test_connection").ext(&packed.bytes);
         assert_eq!(decode_opening(&message).unwrap().instance.contract_minor, 7);
+    }
+
+    #[test]
+    fn every_operation_crosses() {
+        let chat = || Box::new(ChatRequest::new("m", vec![crate::chat::Message::user("hi")]));
+        for operation in [
+            Operation::Chat(chat()),
+            Operation::CountTokens(chat()),
+            Operation::ListModels(ListModels::default()),
+            Operation::DescribeModel(DescribeModel::new("m")),
+            Operation::Embed(EmbedRequest::new("m", vec!["x".into()])),
+            Operation::ListContextChunks(ListContextChunks::default()),
+            Operation::DeleteContextChunk(DeleteContextChunk::new("c", None)),
+            Operation::ValidateApiKey(KeyShape::of("a", "")),
+            Operation::TestConnection,
+            Operation::GenerateAuthUrl(AuthUrlRequest::default()),
+            Operation::ExchangeCode(ExchangeCode::default()),
+            Operation::RefreshToken(Tokens::default()),
+            Operation::ExtractApiCredentials(Tokens::default()),
+            Operation::Unknown,
+        ] {
+            let instance = Instance::new(ProviderId::new("a").unwrap(), "https://a.test");
+            let opening = Opening { instance, operation };
+            let packed = opening.pack().unwrap();
+            let back = encode_input(&Input::Start { seed: 1 }, &packed, decode_opening);
+            assert_eq!(back.unwrap(), opening);
+        }
+        // An operation of a newer contract, with a request of any form.
+        let newer = pack(&json!({"instance": {"provider": "a"}, "request": [1, {"x": 2}]}));
+        let newer = newer.unwrap();
+        let message = Message::new(kind::START).text(b"dream").ext(&newer);
+        assert_eq!(decode_opening(&message).unwrap().operation, Operation::Unknown);
+    }
+
+    #[test]
+    fn vectors_cross_as_bytes_and_are_put_together() {
+        let reply = Reply::Embeddings(Embeddings::new(vec![vec![0.1, -1.0], vec![]], Some(3)));
+        let (mut vectors, mut back) = (Vectors::default(), None);
+        encode_output(Output::Value(&reply), |message| {
+            match decode_output(message).unwrap().unwrap() {
+                Effect::Vector { index, vector } => vectors.take(index, vector).unwrap(),
+                Effect::Value(mut value) => {
+                    vectors.complete(&mut value);
+                    back = Some(*value);
+                }
+                other => panic!("{other:?}"),
+            }
+        })
+        .unwrap();
+        assert_eq!(back, Some(reply));
+        assert!(vectors.take(1, vec![]).is_err());
+        assert!(decode_output(&Message::new(kind::VECTOR).text(b"12345")).is_err());
     }
 
     /// Nests an array in an array, and so on.

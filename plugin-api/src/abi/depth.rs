@@ -13,8 +13,9 @@ use serde::{
     },
 };
 
-/// Deepest nesting of a payload that is written.
-pub(super) const MAX_DEPTH: usize = 160;
+/// Deepest nesting of a payload that is written: a little less than the 128 levels that serde_json
+/// reads, so that what crosses can also be read as JSON.
+pub(super) const MAX_DEPTH: usize = 120;
 
 /// Reports whether a payload is nested deeper than [`MAX_DEPTH`].
 pub(super) fn is_too_deep<T: Serialize + ?Sized>(payload: &T) -> bool {

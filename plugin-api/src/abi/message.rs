@@ -106,8 +106,8 @@ impl<'a> Message<'a> {
 
 /// Kinds of messages. Grows only at the end of each range; a number is never reused.
 pub mod kind {
-    /// Host → plugin. `a` seed; `b` minor version of the host's contract, 0 for 1.0; `ext` the
-    /// instance and the operation.
+    /// Host → plugin. `a` seed; `b` minor version of the host's contract, 0 for 1.0; `text` the
+    /// operation's name; `ext` a map of `instance` and `request`.
     pub const START: u32 = 1;
     /// Host → plugin. `index` request; `a` status; `ext` headers.
     pub const RESPONSE_HEAD: u32 = 2;
@@ -134,6 +134,9 @@ pub mod kind {
     pub const DONE: u32 = 68;
     /// Plugin → host. `ext` the error. Ends the exchange.
     pub const FAIL: u32 = 69;
+    /// Plugin → host. `index` of the input, from 0 without a gap; `text` its vector as little-endian
+    /// f32. Before the `VALUE`, whose own list of vectors is then empty.
+    pub const VECTOR: u32 = 70;
 
     /// Event. `text` id; `ext` model as text; `a` bit 0: id given, bit 1: model given.
     pub const STARTED: u32 = 128;
@@ -165,6 +168,11 @@ pub mod kind {
     /// Event. `a` reason (0 stop, 1 length, 2 tool calls, 3 content filter, 4 pause, 5 error,
     /// 6 other); `b` bit 0: `text` holds the vendor's word.
     pub const FINISH: u32 = 141;
+    /// Event. `index` part, given when `a` bit 0 is set; `text` the value as JSON; `ext` its name as
+    /// text.
+    pub const DETAIL: u32 = 142;
+    /// Event. `text` id; `ext` its kind as text.
+    pub const CONTEXT: u32 = 143;
 }
 
 /// What a sink answers: go on.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::{
     abi::{
         Effect, Emit, Output,
-        codec::{decode_output, encode_output},
+        codec::{Vectors, decode_output, encode_output},
     },
     error::ProviderError,
     event::{ChatEvent, Transcript},
@@ -40,6 +40,7 @@ pub struct Run {
     /// Rules that it broke; a host would end the exchange at the first.
     pub violations: Vec<Violation>,
     grammar: Grammar,
+    vectors: Vectors,
     /// Whether a request waits for its answer.
     open: bool,
 }
@@ -103,7 +104,14 @@ impl Emit for Run {
                     if self.value.is_some() || !self.events.iter().all(warning) {
                         self.violate(Rule::ValueFitsOperation, "a value beside a value or events");
                     }
-                    self.value = Some(*value);
+                    let mut value = *value;
+                    self.vectors.complete(&mut value);
+                    self.value = Some(value);
+                }
+                Effect::Vector { index, vector } => {
+                    if let Err(error) = self.vectors.take(index, vector) {
+                        self.violate(Rule::WellFormedMessages, &error.to_string());
+                    }
                 }
                 Effect::WakeAt(when) => self.wakes.push(when),
                 Effect::Log { level, text } => self.log.push((level, text)),
