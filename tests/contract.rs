@@ -69,9 +69,9 @@ fn each_broken_rule_is_named_after_what_was_said_until_then() {
             (
                 "part-changes-kind",
                 "hello",
-                broke("part-keeps-kind", "`reasoning-delta` in part 0, which is Text"),
+                broke("part-keeps-kind", "`reasoning-delta` in part 0, which is text"),
             ),
-            ("value-in-chat", "hello", broke("value-fits-operation", "Unit")),
+            ("value-in-chat", "hello", broke("value-fits-operation", "`unit` in a chat")),
             (
                 "foreign-origin",
                 "",
@@ -195,10 +195,10 @@ fn a_panic_while_cancelling_goes_no_further() {
 fn a_list_of_models_must_be_one_and_only_one() {
     let mut config = String::new();
     let cases = [
-        ("wrong-value", "TokenCount { input_tokens: 1 }"),
+        ("wrong-value", "`token_count` where `models` is expected"),
         ("events", "event `text-delta` from an operation that gives a value"),
         ("no-value", "`done` without a value"),
-        ("two-values", "Models { models: [] }"),
+        ("two-values", "a second `models`"),
     ];
     for (fault, _) in cases {
         config += &format!(
@@ -219,6 +219,7 @@ fn a_list_of_models_must_be_one_and_only_one() {
     });
 }
 
+/// The rule `declared-is-implemented`, which is checked before an exchange runs.
 #[test]
 fn what_is_declared_and_not_there_is_found() {
     let test = Test::new().plugin("faulty").plugin("echo");

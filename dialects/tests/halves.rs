@@ -71,6 +71,34 @@ fn d3_13_fields_that_servers_refuse_are_switched() {
 }
 
 #[test]
+fn words_of_a_newer_contract_are_not_guessed() {
+    let mut request = ChatRequest::new("m", vec![Message::new(Role::Unknown, vec![])]);
+    let mut call = ToolCall::new("c", "f", "{}");
+    call.kind = ToolKind::Unknown;
+    let mut result = ToolResult::new("c", vec![]);
+    result.kind = ToolKind::Unknown;
+    request.messages.push(said(Role::Assistant, vec![Content::ToolCall(call)]));
+    request.messages.push(said(Role::Tool, vec![Content::ToolResult(result)]));
+    request.messages.push(said(Role::User, vec![Content::Image(Media::new(DataSource::Unknown))]));
+    request.tools = vec![ToolDefinition::Function(FunctionTool::new("f", None))];
+    request.tool_choice = Some(ToolChoice::Unknown);
+    request.response_format = Some(ResponseFormat::Unknown);
+    let (_, losses) = encode(&request, &Quirks::default());
+    let fatal: Vec<_> = losses.iter().filter(|l| !l.harmless).map(|l| l.field.as_str()).collect();
+    assert_eq!(
+        fatal,
+        [
+            "messages[0].role",
+            "messages[1].parts[0]",
+            "messages[2].parts[0]",
+            "messages[3].parts[0]",
+            "tool_choice",
+            "response_format",
+        ]
+    );
+}
+
+#[test]
 fn what_cannot_be_said_is_named() {
     let mut request = ChatRequest::new("m", vec![]);
     let url = || Media::new(DataSource::Url { url: "https://a.test/".into() });
@@ -78,16 +106,13 @@ fn what_cannot_be_said_is_named() {
         said(Role::User, vec![Content::Image(url()), Content::Audio(url()), Content::Unknown]),
         said(
             Role::Assistant,
-            vec![
-                Content::Reasoning(Reasoning::new("r")),
-                Content::Opaque(Opaque::new("x", json!(1))),
-            ],
+            vec![Content::Reasoning(Reasoning::new("r")), Content::Opaque(Opaque::new("x", "1"))],
         ),
     ];
     request.tools = vec![
         ToolDefinition::Custom(CustomTool::new("c")),
-        ToolDefinition::Provider(Opaque::new("anthropic-messages", json!({}))),
-        ToolDefinition::Provider(Opaque::new(DIALECT, json!({"type": "x"}))),
+        ToolDefinition::Provider(Opaque::new("anthropic-messages", "{}")),
+        ToolDefinition::Provider(Opaque::new(DIALECT, r#"{"type":"x"}"#)),
     ];
     request.context = Some("ctx".into());
     let mut reasoning = ReasoningSettings::default();

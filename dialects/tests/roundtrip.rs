@@ -183,7 +183,7 @@ fn through_sse(transcript: &Transcript, include_usage: bool) -> Run {
     let mut events = Vec::new();
     events.push(ChatEvent::Started { id: None, model: None });
     events_of(&transcript.message(), |event| events.push(event));
-    events.push(ChatEvent::Usage(transcript.usage));
+    events.push(ChatEvent::Usage(transcript.usage.clone()));
     let reason = transcript.finish.unwrap();
     events.push(ChatEvent::Finish { reason, detail: transcript.finish_detail.clone() });
     for event in &events {
@@ -272,7 +272,7 @@ fn media() -> impl Strategy<Value = ContentPart> {
         }),
         (bytes(), prop_oneof![Just("audio/wav"), Just("audio/mpeg"), Just("audio/flac")])
             .prop_map(|(source, kind)| part(Content::Audio(Media::new(source).media_type(kind)))),
-        name().prop_map(|id| part(Content::File(Media::new(DataSource::File { id })))),
+        name().prop_map(|id| part(Content::File(Media::new(DataSource::file(id))))),
         (bytes(), option::of(name())).prop_map(|(source, name)| {
             let mut media = Media::new(source).media_type("application/pdf");
             media.name = name;
@@ -285,7 +285,7 @@ fn media() -> impl Strategy<Value = ContentPart> {
 fn odd_media() -> impl Strategy<Value = ContentPart> {
     let source = prop_oneof![
         bytes(),
-        name().prop_map(|id| DataSource::File { id }),
+        name().prop_map(DataSource::file),
         name().prop_map(|url| DataSource::Url { url }),
     ];
     let kind = option::of(prop_oneof![Just("image/png"), Just("audio/x-wav"), Just("text/plain")]);
@@ -397,7 +397,7 @@ fn wild() -> impl Strategy<Value = Message> {
         tool_call(),
         result,
         text().prop_map(|text| part(Content::Refusal(Text::new(text)))),
-        Just(part(Content::Opaque(Opaque::new("x", json!({}))))),
+        Just(part(Content::Opaque(Opaque::new("x", "{}")))),
         Just(part(Content::Unknown)),
     ];
     (role, vec(decorated(any_part), 0..4)).prop_map(|(role, parts)| Message::new(role, parts))
@@ -421,7 +421,7 @@ fn tool() -> impl Strategy<Value = ToolDefinition> {
             tool.format = Some(json!({"type": "text"}));
             ToolDefinition::Custom(tool)
         }),
-        Just(ToolDefinition::Provider(Opaque::new("openai-chat", json!({"type": "web_search"})))),
+        Just(ToolDefinition::Provider(Opaque::new("openai-chat", r#"{"type":"web_search"}"#))),
     ]
 }
 

@@ -90,7 +90,8 @@ fn start(
 ) -> LiveExchange {
     let id = ProviderId::new(provider).expect("a provider id");
     let instance = Instance::new(id, "http://127.0.0.1:1/v1");
-    let opening = pack(&Opening { instance, operation: Operation::Chat(Box::new(request)) });
+    let operation = Operation::Chat(Box::new(request));
+    let opening = pack(&Opening { instance, operation }).expect("a request of ordinary depth");
     let mut exchange = library.open();
     exchange.step(Timestamp(1), &Input::Start { seed: 1 }, &opening, stepped);
     exchange

@@ -2,10 +2,13 @@
 //!
 //! [`message`] is the form in which everything crosses, [`entry`] the functions that a library
 //! exports, [`codec`] the translation between messages and typed values, used by both sides. Authors
-//! of plugins in Rust need none of this; a library in another language is written against it.
+//! need none of this: a library is built with `plugin-api`, whose `export_plugin!` also writes the
+//! header with the types' layout that the host checks. Nothing else can make that header, so a
+//! library in another language needs a shell in Rust.
 //! This folder and [`export`](crate::export) hold the only `unsafe` code of the crate.
 
 pub mod codec;
+mod depth;
 pub mod entry;
 pub mod message;
 mod sink;

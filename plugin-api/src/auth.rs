@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{data, json};
+use crate::{
+    capability::{Capability, Feature},
+    manifest::{data, json},
+};
 
 /// A way to log in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,77 @@ pub enum AuthScheme {
     /// A scheme of a newer contract; cannot be used.
     #[serde(other)]
     Unknown,
+}
+
+/// What a scheme may need that this contract knows; contract 1.0 has nothing to name yet.
+pub const KNOWN_NEEDS: &[&str] = &[];
+
+/// Applies an expression to whatever scheme it is; `None` for those without fields.
+macro_rules! of_any {
+    ($auth:expr, $scheme:ident => $of:expr) => {
+        match $auth {
+            AuthScheme::ApiKey($scheme) => Some($of),
+            AuthScheme::OAuth($scheme) => Some($of),
+            AuthScheme::ClientCredentials($scheme) => Some($of),
+            AuthScheme::JwtBearer($scheme) => Some($of),
+            AuthScheme::Signed($scheme) => Some($of),
+            AuthScheme::None | AuthScheme::Unknown => None,
+        }
+    };
+}
+
+impl AuthScheme {
+    /// Returns the scheme's type as the manifest spells it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ApiKey(_) => "api_key",
+            Self::OAuth(_) => "oauth",
+            Self::ClientCredentials(_) => "client_credentials",
+            Self::JwtBearer(_) => "jwt_bearer",
+            Self::Signed(_) => "signed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns the scheme's id: its own, or its type.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        let id = of_any!(self, scheme => scheme.id.as_str());
+        id.filter(|id| !id.is_empty()).unwrap_or(self.kind())
+    }
+
+    /// Returns the scheme's name for people; empty when it has none.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        of_any!(self, scheme => scheme.display_name.as_str()).unwrap_or_default()
+    }
+
+    /// Returns the facts that the user gives for each session.
+    #[must_use]
+    pub fn asks(&self) -> &[Ask] {
+        of_any!(self, scheme => scheme.asks.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns the behaviours that are missing under this login.
+    #[must_use]
+    pub fn without(&self) -> &[Capability] {
+        of_any!(self, scheme => &*scheme.without).unwrap_or_default()
+    }
+
+    /// Returns the chat features that are missing under this login.
+    #[must_use]
+    pub fn without_features(&self) -> &[Feature] {
+        of_any!(self, scheme => &*scheme.without_features).unwrap_or_default()
+    }
+
+    /// Returns what the scheme needs and this contract does not know; such a scheme is refused.
+    #[must_use]
+    pub fn unknown_need(&self) -> Option<&str> {
+        let needs = of_any!(self, scheme => scheme.needs.as_slice()).unwrap_or_default();
+        needs.iter().map(String::as_str).find(|need| !KNOWN_NEEDS.contains(need))
+    }
 }
 
 /// Declares an [`AuthScheme`] in a constant.
@@ -82,7 +156,55 @@ impl AuthSpec {
     }
 }
 
+/// Declares a scheme: the fields that every scheme has, then its own.
+macro_rules! scheme {
+    ($(#[$doc:meta])* pub struct $owned:ident <- $spec:ident { $($fields:tt)* }) => {
+        data! {
+            $(#[$doc])*
+            pub struct $owned <- $spec {
+                /// Its id, unique in its provider; a session keeps it. Empty means the scheme's type.
+                id: text,
+                /// Its name for people, for example `ChatGPT plan`.
+                display_name: text,
+                /// What a host must know to use it, beyond contract 1.0. A host refuses a scheme that
+                /// needs what it does not know.
+                needs: texts,
+                /// Facts that the user gives once for each session, kept as its attributes.
+                asks: list(Ask, AskSpec),
+                /// Behaviours that are missing under this login.
+                without: names(Capability),
+                /// Chat features that are missing under this login.
+                without_features: names(Feature),
+                /// Native dialects that are missing under this login.
+                without_dialects: texts,
+                $($fields)*
+            }
+        }
+    };
+}
+
 data! {
+    /// A fact that the user gives for a session, for example a project. Never a secret.
+    pub struct Ask <- AskSpec {
+        /// Its name among the session's attributes.
+        name: text,
+        /// What it is and where to find it.
+        help: text,
+        /// Environment variables that may hold it, the first set one counts.
+        env: texts,
+        /// Whether the login also works without.
+        optional: flag,
+    }
+}
+
+impl AskSpec {
+    /// Asks for a fact.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, ..Self::EMPTY }
+    }
+}
+
+scheme! {
     /// A key that the user pastes.
     pub struct ApiKeyScheme <- ApiKeySpec {
         /// Where it goes.
@@ -191,9 +313,13 @@ impl PlacementSpec {
     }
 }
 
-data! {
+scheme! {
     /// OAuth 2 for people: authorization code with PKCE over a loopback redirect, device code, or
     /// a pasted code.
+    ///
+    /// In parameters, `{state}`, `{nonce}`, `{redirect_uri}` and `{installation}` (a random id that the
+    /// host made once and keeps) stand for what the host fills in; `{name}` of a setting stands for the
+    /// setting. Nothing else is replaced, and nothing in what a server sent.
     pub struct OAuthScheme <- OAuthSpec {
         /// Issuer whose metadata names the endpoints (RFC 8414); empty when they stand below.
         issuer: text,
@@ -218,18 +344,40 @@ data! {
         client_secret: flag,
         /// Whether PKCE S256 is left out; only for vendors that refuse it.
         without_pkce: flag,
+        /// Whether the vendor's answer to the redirect carries a `client_id` that replaces this one,
+        /// in the session and in every later request.
+        client_id_from_callback: flag,
+        /// Host of the loopback redirect: `127.0.0.1` or `localhost`; empty means `127.0.0.1`.
+        redirect_host: text,
         /// Path of the loopback redirect; empty means `/callback`.
         redirect_path: text,
         /// Ports that the vendor allows for the loopback redirect; empty means any (RFC 8252).
         redirect_ports: texts,
         /// How the token request is written: `form` or `json`; empty means `form`.
         token_request: text,
+        /// How the refresh request is written; empty means like the token request.
+        refresh_request: text,
+        /// Further headers of token and refresh requests, as `name: value`.
+        token_headers: texts,
         /// Further parameters of the authorization URL, as `name=value`.
         authorization_params: texts,
+        /// Parameters of the authorization URL at the first login only, before the vendor gave this
+        /// installation a client id of its own.
+        first_params: texts,
         /// Further parameters of the token request, as `name=value`.
         token_params: texts,
-        /// Fields of the token answer that may be kept as session attributes (account, plan).
+        /// Fields of the token answer that are kept as session attributes (account, plan): names of
+        /// object fields, joined by periods (`organization.uuid`). The attribute is named like the path.
         attributes: texts,
+        /// Scopes without which a login is refused, whatever else the user left out.
+        required_scopes: texts,
+        /// Whether the token answer holds an OpenID Connect id token to verify; `attributes` may then
+        /// name its claims, as `id_token.email`.
+        id_token: flag,
+        /// Where the keys of id tokens are; empty means that the issuer's metadata says.
+        jwks_url: text,
+        /// Error codes of a refresh after which only a new login helps, beside `invalid_grant`.
+        login_again_codes: texts,
         /// Field of the token answer before whose time no refresh is allowed.
         earliest_refresh_field: text,
         /// Longest time between refreshes, in seconds; 0 means only as expiry demands.
@@ -239,7 +387,7 @@ data! {
     }
 }
 
-data! {
+scheme! {
     /// OAuth 2 client credentials, for machines.
     pub struct ClientCredentialsScheme <- ClientCredentialsSpec {
         /// Token endpoint; `{name}` stands for a setting.
@@ -253,7 +401,7 @@ data! {
     }
 }
 
-data! {
+scheme! {
     /// A token bought with a JWT that the host signs with the user's key (RFC 7523).
     pub struct JwtBearerScheme <- JwtBearerSpec {
         /// Token endpoint.
@@ -267,7 +415,7 @@ data! {
     }
 }
 
-data! {
+scheme! {
     /// Requests that the host signs over their final bytes.
     pub struct SignedScheme <- SignedSpec {
         /// The algorithm, for example `aws-sigv4`. The host refuses those it does not know.

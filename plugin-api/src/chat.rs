@@ -3,11 +3,14 @@
 //! A [`ChatRequest`] is neutral: a plugin encodes it for its vendor, the gateway decodes it from
 //! whatever its client speaks. Structs are `#[non_exhaustive]` and built through `new`, because a
 //! later contract may add fields; an older plugin ignores fields it does not know, and a field that
-//! an older host did not send takes its default.
+//! an older host did not send takes its default. Required are only what a value is nothing without: a
+//! role, the ids and names of tools and calls, where the bytes of a medium are. Enums have an
+//! `Unknown` for what a newer host may send; where its meaning matters, a plugin refuses the request
+//! with `NotSupported` instead of guessing.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::id::{ContextId, ModelId};
@@ -105,6 +108,10 @@ pub enum Role {
     Assistant,
     /// The application, answering tool calls.
     Tool,
+    /// A role of a newer contract. A plugin answers `NotSupported`: said in another role, a message
+    /// means something else.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Role {
@@ -117,6 +124,7 @@ impl Role {
             Self::User => "user",
             Self::Assistant => "assistant",
             Self::Tool => "tool",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -257,6 +265,7 @@ pub enum Content {
 #[non_exhaustive]
 pub struct Text {
     /// The text.
+    #[serde(default)]
     pub text: String,
     /// Where its claims come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -338,7 +347,22 @@ pub enum DataSource {
     File {
         /// The vendor's file id.
         id: String,
+        /// The provider that holds it. The host refuses to name it to another; empty when the client
+        /// did not say.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        issuer: String,
     },
+    /// A place of a newer contract. A plugin answers `NotSupported`, naming the part.
+    #[serde(other)]
+    Unknown,
+}
+
+impl DataSource {
+    /// Names a vendor's file.
+    #[must_use]
+    pub fn file(id: impl Into<String>) -> Self {
+        Self::File { id: id.into(), issuer: String::new() }
+    }
 }
 
 /// A stretch of reasoning.
@@ -373,6 +397,7 @@ pub struct Continuity {
     #[serde(default)]
     pub issuer: String,
     /// What kind of token it is, in the plugin's own words (`signature`, `encrypted`).
+    #[serde(default)]
     pub kind: String,
     /// The token, byte for byte as it came.
     pub token: String,
@@ -387,20 +412,31 @@ impl Continuity {
 }
 
 /// A vendor's block that this vocabulary does not model and that must be returned unchanged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Opaque {
     /// The dialect it belongs to, for example `anthropic-messages`.
+    #[serde(default)]
     pub dialect: String,
-    /// The block as it came.
-    pub data: Value,
+    /// The provider that gave the block. Empty until the host stamps it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub issuer: String,
+    /// The block as JSON, byte for byte as it came: order of keys, numbers and white space.
+    #[serde(default)]
+    pub json: String,
 }
 
 impl Opaque {
-    /// Wraps a block of a dialect.
+    /// Wraps a block of a dialect, given as JSON; the host will stamp its issuer.
     #[must_use]
-    pub fn new(dialect: impl Into<String>, data: Value) -> Self {
-        Self { dialect: dialect.into(), data }
+    pub fn new(dialect: impl Into<String>, json: impl Into<String>) -> Self {
+        Self { dialect: dialect.into(), issuer: String::new(), json: json.into() }
+    }
+
+    /// Reads the block; `None` when it is no JSON.
+    #[must_use]
+    pub fn value(&self) -> Option<Value> {
+        serde_json::from_str(&self.json).ok()
     }
 }
 
@@ -449,6 +485,9 @@ pub enum ToolKind {
     Function,
     /// With free text.
     Custom,
+    /// In a way of a newer contract. A plugin answers `NotSupported`.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The model asks for a tool.
@@ -460,6 +499,7 @@ pub struct ToolCall {
     /// The tool's name.
     pub name: String,
     /// Arguments as the model wrote them. Usually JSON; a model may get that wrong, so it stays text.
+    #[serde(default)]
     pub arguments: String,
     /// How the tool is called.
     #[serde(default)]
@@ -610,6 +650,9 @@ pub enum ToolChoice {
         #[serde(default)]
         required: bool,
     },
+    /// A choice of a newer contract. A plugin answers `NotSupported`.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The form an answer must have.
@@ -623,6 +666,9 @@ pub enum ResponseFormat {
     JsonObject,
     /// JSON that matches a schema.
     JsonSchema(JsonSchema),
+    /// A form of a newer contract. A plugin answers `NotSupported`.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A schema for an answer.
@@ -635,6 +681,7 @@ pub struct JsonSchema {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The JSON Schema.
+    #[serde(default)]
     pub schema: Value,
     /// Whether the vendor must enforce it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -732,9 +779,15 @@ pub struct NativeField {
     pub start: u64,
     /// Byte offset behind the value.
     pub end: u64,
-    /// The value itself when it is small (at most 256 bytes of JSON).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The value itself when it is small (at most 256 bytes of JSON). A small `null` is
+    /// `Some(Value::Null)`; `None` means that the value is too long to be here.
+    #[serde(deserialize_with = "there", skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+}
+
+/// Reads a field that is there, so that `null` is told from absence.
+fn there<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

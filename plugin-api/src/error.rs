@@ -14,6 +14,7 @@ pub struct ProviderError {
     /// What kind of failure it is.
     pub kind: ErrorKind,
     /// What happened, in one line, for a person. Lowercase, no final period, no secret.
+    #[serde(default)]
     pub message: String,
     /// The vendor's own code, for example `insufficient_quota`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

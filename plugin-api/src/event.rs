@@ -1,11 +1,18 @@
 //! What an exchange tells its client, in order.
 //!
-//! The grammar, which the host checks (rule names in brackets):
-//! parts are numbered from 0 in order of first appearance and keep one kind; a tool call's
-//! [`Delta`](ChatEvent::ToolCallDelta) comes after its [`Start`](ChatEvent::ToolCallStart) and before
-//! its [`End`](ChatEvent::ToolCallEnd) (`tool-call-order`); every started call ends before the finish
-//! (`tool-call-ends`); [`Finish`](ChatEvent::Finish) comes once and is the last event
-//! (`finish-is-last`).
+//! Their grammar stands in [`rules`](crate::rules), which also checks it.
+//!
+//! **Growth.** Variants of [`ChatEvent`] never gain fields; what is new becomes a new variant, which an
+//! older host skips. Contract 1 leaves out several candidates for one request (`n` above 1): ask twice.
+//!
+//! **When something goes wrong.** A prompt that the vendor refuses before any answer is
+//! `fail(ContentPolicy)`, whether it says so with an HTTP status or in a verdict without an answer. An
+//! answer that has begun and that a filter cuts off, or that is a refusal, ends with
+//! `finish(ContentFilter)`: what came is kept and counted. Likewise
+//! [`FinishReason::Error`] is for a vendor that ends an answer in good order and says that it gave up
+//! in the middle; a failure that it reports as such, and a stream that breaks off, are `fail`.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -204,7 +211,7 @@ impl FinishReason {
 ///
 /// `cached_input_tokens` and `cache_write_tokens` are part of `input_tokens`;
 /// `reasoning_tokens` are part of `output_tokens`. Absent means the vendor did not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Usage {
@@ -223,6 +230,10 @@ pub struct Usage {
     /// Tokens of the answer spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
+    /// Further counts, by a name that ends in `_tokens`: `cache_write_1h_tokens`,
+    /// `audio_input_tokens`. Each is part of one of the above.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, u64>,
 }
 
 impl Usage {
@@ -248,6 +259,7 @@ impl Usage {
         keep(&mut self.cached_input_tokens, later.cached_input_tokens);
         keep(&mut self.cache_write_tokens, later.cache_write_tokens);
         keep(&mut self.reasoning_tokens, later.reasoning_tokens);
+        self.details.extend(later.details.iter().map(|(name, count)| (name.clone(), *count)));
     }
 }
 
@@ -256,7 +268,7 @@ impl Usage {
 /// Used to store a conversation, to answer a client that did not ask for a stream, and in tests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transcript {
-    parts: Vec<Option<ContentPart>>,
+    parts: Vec<Slot>,
     /// The vendor's id of the answer.
     pub id: Option<String>,
     /// The model that answered.
@@ -269,6 +281,14 @@ pub struct Transcript {
     pub finish_detail: Option<String>,
     /// Warnings, in order.
     pub warnings: Vec<String>,
+}
+
+/// A part as far as it came.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Slot {
+    /// What it is, once content came.
+    content: Option<Content>,
+    continuity: Vec<Continuity>,
 }
 
 impl Transcript {
@@ -324,10 +344,7 @@ impl Transcript {
             }
             ChatEvent::ToolCallEnd { .. } => {}
             ChatEvent::Continuity { part, continuity } => {
-                self.part(*part, || Content::Reasoning(Reasoning::default()));
-                if let Some(Some(slot)) = self.parts.get_mut(*part as usize) {
-                    slot.continuity.push(continuity.clone());
-                }
+                self.slot(*part).continuity.push(continuity.clone());
             }
             ChatEvent::Citation { part, citation } => {
                 if let Content::Text(t) = self.part(*part, || Content::Text(Text::default())) {
@@ -350,7 +367,16 @@ impl Transcript {
     /// Returns the assistant's message as it stands.
     #[must_use]
     pub fn message(&self) -> Message {
-        Message::new(Role::Assistant, self.parts.iter().flatten().cloned().collect())
+        let part = |slot: &Slot| {
+            let hidden = || {
+                let hidden = !slot.continuity.is_empty();
+                hidden.then(|| Content::Reasoning(Reasoning::default()))
+            };
+            let mut part: ContentPart = slot.content.clone().or_else(hidden)?.into();
+            part.continuity.clone_from(&slot.continuity);
+            Some(part)
+        };
+        Message::new(Role::Assistant, self.parts.iter().filter_map(part).collect())
     }
 
     /// Returns the text so far, without reasoning.
@@ -380,16 +406,20 @@ impl Transcript {
     }
 
     fn existing(&mut self, part: u32) -> Option<&mut Content> {
-        self.parts.get_mut(part as usize)?.as_mut().map(|part| &mut part.content)
+        self.parts.get_mut(part as usize)?.content.as_mut()
     }
 
     fn part(&mut self, part: u32, new: impl FnOnce() -> Content) -> &mut Content {
+        self.slot(part).content.get_or_insert_with(new)
+    }
+
+    fn slot(&mut self, part: u32) -> &mut Slot {
         // A hand-made library may number parts as it likes; a gap of millions must not allocate.
         let at = (part as usize).min(MAX_PARTS - 1);
         if self.parts.len() <= at {
-            self.parts.resize(at + 1, None);
+            self.parts.resize(at + 1, Slot::default());
         }
-        &mut self.parts[at].get_or_insert_with(|| new().into()).content
+        &mut self.parts[at]
     }
 }
 
@@ -403,7 +433,8 @@ pub fn events_of(message: &Message, mut emit: impl FnMut(ChatEvent)) {
     for (part, piece) in (0u32..).zip(&message.parts) {
         match &piece.content {
             Content::Text(text) => {
-                if !text.text.is_empty() {
+                // Without it, nothing would say that a token's part is a text.
+                if !text.text.is_empty() || !piece.continuity.is_empty() {
                     emit(ChatEvent::TextDelta { part, text: text.text.clone() });
                 }
                 for citation in &text.citations {
@@ -468,7 +499,7 @@ mod tests {
                 reasoning,
                 ContentPart::text("hello"),
                 Content::ToolCall(ToolCall::new("c1", "f", "{}")).into(),
-                Content::Opaque(Opaque::new("x", Value::Bool(true))).into(),
+                Content::Opaque(Opaque::new("x", "true")).into(),
                 ContentPart::image("image/png", vec![1, 2]),
                 Content::Refusal(Text::new("no")).into(),
             ],
@@ -476,6 +507,21 @@ mod tests {
         let mut events = Vec::new();
         events_of(&message, |event| events.push(event));
         assert_eq!(Transcript::of(&events).message(), message);
+    }
+
+    #[test]
+    fn a_token_before_or_without_content_keeps_its_part() {
+        let mut signed = ContentPart::text("");
+        signed.continuity.push(Continuity::new("thought", "t"));
+        let message = Message::new(Role::Assistant, vec![signed]);
+        let mut events = Vec::new();
+        events_of(&message, |event| events.push(event));
+        assert_eq!(Transcript::of(&events).message(), message);
+        events.reverse();
+        assert_eq!(Transcript::of(&events).message(), message);
+        let hidden = Transcript::of(&events[..1]).message();
+        assert_eq!(hidden.parts[0].content, Content::Reasoning(Reasoning::default()));
+        assert_eq!(hidden.parts[0].continuity.len(), 1);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     error::ProviderError,
     event::{ChatEvent, FinishReason, Usage},
     http::{Headers, HttpRequest, TransportErrorKind},
-    operation::Value,
+    operation::Reply,
 };
 
 /// Milliseconds since the Unix epoch, as the host says; a plugin has no clock of its own.
@@ -172,7 +172,7 @@ impl<'a> Outbox<'a> {
     }
 
     /// Gives the typed result of an operation other than chat.
-    pub fn value(&mut self, value: &Value) {
+    pub fn value(&mut self, value: &Reply) {
         self.emit.emit(Output::Value(value));
     }
 

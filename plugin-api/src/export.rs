@@ -32,7 +32,7 @@ use crate::{
     error::{ErrorKind, ProviderError},
     exchange::{Exchange, Outbox, RequestNumber, Timestamp},
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
     provider::{
         ApiKeyProvider, ContextProvider, EmbeddingProvider, ModelProvider, OAuthProvider, Opened,
         StreamingProvider, TokenCounter,
@@ -114,7 +114,7 @@ unsafe extern "C" fn step<P: Exported>(
 ) -> u8 {
     // SAFETY: the pointer is from `open` and not closed; the host steps on one thread at a time.
     let slot = unsafe { &mut *exchange.cast::<Slot>() };
-    let mut emitter = Ending { to: SinkEmitter::new(sink), ended: false };
+    let mut emitter = Ending { to: SinkEmitter::new(sink), ended: false, broken: false };
     let stepped = catch_unwind(AssertUnwindSafe(|| {
         slot.step::<P>(Timestamp(now), message, &mut emitter);
     }));
@@ -161,12 +161,22 @@ impl Slot {
 struct Ending<'a> {
     to: SinkEmitter<'a>,
     ended: bool,
+    /// Whether an output could not cross, so that nothing more is said.
+    broken: bool,
 }
 
 impl Emit for Ending<'_> {
     fn emit(&mut self, output: Output<'_>) {
+        if self.broken {
+            return;
+        }
         self.ended |= matches!(output, Output::Done | Output::Fail(_));
-        self.to.emit(output);
+        if let Err(error) = self.to.send(output) {
+            // The host would miss it and wait; the exchange ends here instead.
+            (self.ended, self.broken) = (true, true);
+            let error = ProviderError::new(ErrorKind::Protocol, error.to_string());
+            let _ = self.to.send(Output::Fail(&error));
+        }
     }
 }
 
@@ -184,7 +194,8 @@ fn install_hook() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let at = info.location().map(|at| (at.file().to_owned(), at.line()));
-            PANIC_AT.with(|place| *place.borrow_mut() = at);
+            // A panic while the thread ends, or inside this very hook, has no place to note.
+            let _ = PANIC_AT.try_with(|place| place.try_borrow_mut().map(|mut place| *place = at));
         }));
     });
 }
@@ -195,7 +206,7 @@ fn panic_error(payload: &(dyn Any + Send)) -> ProviderError {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    let place = PANIC_AT.with(|place| place.borrow_mut().take());
+    let place = PANIC_AT.try_with(|place| place.try_borrow_mut().ok()?.take()).ok().flatten();
     let place = place.map_or_else(String::new, |(file, line)| format!(", {file}:{line}"));
     ProviderError::new(ErrorKind::PluginPanic, format!("{message}{place}"))
 }
@@ -213,8 +224,8 @@ pub fn streaming<P: StreamingProvider>(p: &P, at: &Instance, op: Operation) -> T
 #[doc(hidden)]
 pub fn models<P: ModelProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
-        Operation::ListModels => Ok(p.list_models(at)),
-        Operation::ModelInfo { model } => Ok(p.model_info(at, model)),
+        Operation::ListModels(request) => Ok(p.list_models(at, request)),
+        Operation::DescribeModel(request) => Ok(p.model_info(at, request)),
         other => Err(other),
     }
 }
@@ -223,8 +234,8 @@ pub fn models<P: ModelProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
 #[doc(hidden)]
 pub fn api_key<P: ApiKeyProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
-        Operation::ValidateApiKey { shape } => {
-            Ok(p.validate_api_key(&shape).map(|()| crate::kit::ready(Value::Unit)))
+        Operation::ValidateApiKey(shape) => {
+            Ok(p.validate_api_key(&shape).map(|()| crate::kit::ready(Reply::Unit)))
         }
         Operation::TestConnection => Ok(p.test_connection(at)),
         other => Err(other),
@@ -266,9 +277,7 @@ pub fn token_count<P: TokenCounter>(p: &P, at: &Instance, op: Operation) -> Trie
 pub fn contexts<P: ContextProvider>(p: &P, at: &Instance, op: Operation) -> Tried {
     match op {
         Operation::ListContextChunks(request) => Ok(p.list_context_chunks(at, request)),
-        Operation::DeleteContextChunk { context, chunk } => {
-            Ok(p.delete_context_chunk(at, context, chunk))
-        }
+        Operation::DeleteContextChunk(request) => Ok(p.delete_context_chunk(at, request)),
         other => Err(other),
     }
 }

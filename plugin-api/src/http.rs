@@ -53,14 +53,18 @@ impl Method {
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The method.
+    #[serde(default)]
     pub method: Method,
     /// The whole URL.
     pub url: String,
     /// Headers, in order; names in lowercase.
+    #[serde(default)]
     pub headers: Vec<(String, String)>,
     /// Where the credential goes.
+    #[serde(default)]
     pub auth: Auth,
     /// The body.
+    #[serde(default)]
     pub body: Body,
 }
 
@@ -202,6 +206,9 @@ pub enum BlobEncoding {
     Raw,
     /// As padded standard Base64 (RFC 4648 section 4).
     Base64,
+    /// As the inside of a JSON string, escaped, without the quotes. The host refuses the request when
+    /// the bytes are not UTF-8.
+    JsonString,
 }
 
 /// Response headers, names in lowercase.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::ProviderId;
+use crate::{CONTRACT_MINOR, id::ProviderId};
 
 /// The provider that an exchange speaks for, as configured. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub struct Instance {
     /// The session in use.
     #[serde(default)]
     pub session: SessionInfo,
+    /// Minor version of the host's contract: 0 for 1.0. What a later version added is there only
+    /// when this is as high.
+    #[serde(skip)]
+    pub contract_minor: u32,
 }
 
 impl Instance {
@@ -33,6 +37,7 @@ impl Instance {
             base_url: base_url.into(),
             settings: BTreeMap::new(),
             session: SessionInfo::default(),
+            contract_minor: CONTRACT_MINOR,
         }
     }
 
@@ -90,6 +95,10 @@ impl Instance {
 pub struct SessionInfo {
     /// How it is logged in.
     pub auth: AuthKind,
+    /// The id of the auth scheme it was made under, as
+    /// [`AuthScheme::id`](crate::auth::AuthScheme::id) says; empty without a session.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scheme: String,
     /// Facts that came with the login or the configuration: account, project, region, organization.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,

@@ -21,7 +21,7 @@ pub use stream::{Decoder, NdjsonStream, SseStream};
 use crate::{
     event::FinishReason,
     exchange::{Exchange, Input, Outbox, Timestamp},
-    operation::Value,
+    operation::Reply,
 };
 
 /// Answers a conversation with a text, without a request.
@@ -32,7 +32,7 @@ pub fn say(text: impl Into<String>) -> Box<dyn Exchange + Send> {
 
 /// Answers an operation with a value, without a request.
 #[must_use]
-pub fn ready(value: Value) -> Box<dyn Exchange + Send> {
+pub fn ready(value: Reply) -> Box<dyn Exchange + Send> {
     Box::new(Ready(value))
 }
 
@@ -48,7 +48,7 @@ impl Exchange for Say {
     }
 }
 
-struct Ready(Value);
+struct Ready(Reply);
 
 impl Exchange for Ready {
     fn step(&mut self, _: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {

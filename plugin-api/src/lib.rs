@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`provider`] (the traits that an author implements), [`manifest`] (what a plugin
 //! declares), [`chat`] and [`event`] (what is asked and answered), [`exchange`] (the state machine),
-//! [`kit`] (ready-made exchanges), [`export_plugin!`]. The boundary itself is in [`abi`].
+//! [`kit`] (ready-made exchanges), [`rules`] (what a host checks), [`export_plugin!`]. The boundary itself is in [`abi`].
 //!
 //! The whole of a plugin:
 //!
@@ -52,11 +52,19 @@ pub mod kit;
 pub mod manifest;
 pub mod operation;
 pub mod provider;
+pub mod rules;
 
 pub use id::{ChunkId, ContextId, InvalidId, ModelId, PluginId, ProviderId};
 
 /// The contract's version, semver. A host loads plugins of the same major version.
 pub const CONTRACT_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The contract's minor version: what a host tells its plugins, so that a newer plugin can do without
+/// what an older host lacks.
+pub const CONTRACT_MINOR: u32 = match u32::from_str_radix(env!("CARGO_PKG_VERSION_MINOR"), 10) {
+    Ok(minor) => minor,
+    Err(_) => panic!("cargo gives a number"),
+};
 
 /// What most plugins import.
 pub mod prelude {
@@ -71,7 +79,7 @@ pub mod prelude {
         instance::Instance,
         kit,
         manifest::{PluginSpec, ProfileSpec, ProviderSpec, SettingSpec, ValueSpec},
-        operation::{Model, Value},
+        operation::{DescribeModel, ListModels, Model, Reply},
         provider::{
             ApiKeyProvider, ContextProvider, EmbeddingProvider, ModelProvider, OAuthProvider,
             Opened, Provider, StreamingProvider, TokenCounter,

@@ -1,4 +1,7 @@
 //! The operations of the contract, what goes in and what comes out.
+//!
+//! Each operation takes one struct and gives one; structs are `#[non_exhaustive]` and grow by fields
+//! with defaults, variants never gain any.
 
 use std::collections::BTreeMap;
 
@@ -16,41 +19,29 @@ use crate::{
 pub enum Operation {
     /// Answer a conversation; yields events.
     Chat(Box<ChatRequest>),
-    /// List models; yields [`Value::Models`].
-    ListModels,
-    /// Describe one model; yields [`Value::Model`].
-    ModelInfo {
-        /// The model.
-        model: ModelId,
-    },
-    /// Turn texts into vectors; yields [`Value::Embeddings`].
+    /// List models; yields [`Reply::Models`].
+    ListModels(ListModels),
+    /// Describe one model; yields [`Reply::Model`].
+    DescribeModel(DescribeModel),
+    /// Turn texts into vectors; yields [`Reply::Embeddings`].
     Embed(EmbedRequest),
-    /// Count the tokens of a request; yields [`Value::TokenCount`].
+    /// Count the tokens of a request; yields [`Reply::TokenCount`].
     CountTokens(Box<ChatRequest>),
-    /// List what the provider keeps; yields [`Value::Chunks`].
+    /// List what the provider keeps; yields [`Reply::Chunks`].
     ListContextChunks(ListContextChunks),
-    /// Delete what the provider keeps; yields [`Value::Unit`].
-    DeleteContextChunk {
-        /// The context.
-        context: ContextId,
-        /// The chunk; absent means the whole context.
-        #[serde(default)]
-        chunk: Option<ChunkId>,
-    },
-    /// Judge the shape of a key without sending anything; yields [`Value::Unit`].
-    ValidateApiKey {
-        /// The key's shape.
-        shape: KeyShape,
-    },
-    /// Make a cheap authenticated call; yields [`Value::Account`].
+    /// Delete what the provider keeps; yields [`Reply::Unit`].
+    DeleteContextChunk(DeleteContextChunk),
+    /// Judge the shape of a key without sending anything; yields [`Reply::Unit`].
+    ValidateApiKey(KeyShape),
+    /// Make a cheap authenticated call; yields [`Reply::Account`].
     TestConnection,
-    /// Make the URL at which the user logs in; yields [`Value::AuthUrl`]. Only `handles-secrets`.
+    /// Make the URL at which the user logs in; yields [`Reply::AuthUrl`]. Only `handles-secrets`.
     GenerateAuthUrl(AuthUrlRequest),
-    /// Trade a code for tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    /// Trade a code for tokens; yields [`Reply::Tokens`]. Only `handles-secrets`.
     ExchangeCode(ExchangeCode),
-    /// Renew tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    /// Renew tokens; yields [`Reply::Tokens`]. Only `handles-secrets`.
     RefreshToken(Tokens),
-    /// Derive what requests carry from tokens; yields [`Value::Tokens`]. Only `handles-secrets`.
+    /// Derive what requests carry from tokens; yields [`Reply::Tokens`]. Only `handles-secrets`.
     ExtractApiCredentials(Tokens),
     /// An operation of a newer contract; answered with `NotSupported`.
     #[serde(other)]
@@ -63,13 +54,13 @@ impl Operation {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Chat(_) => "chat",
-            Self::ListModels => "models",
-            Self::ModelInfo { .. } => "model info",
+            Self::ListModels(_) => "models",
+            Self::DescribeModel(_) => "model info",
             Self::Embed(_) => "embeddings",
             Self::CountTokens(_) => "token counting",
             Self::ListContextChunks(_) => "listing contexts",
-            Self::DeleteContextChunk { .. } => "deleting contexts",
-            Self::ValidateApiKey { .. } => "key validation",
+            Self::DeleteContextChunk(_) => "deleting contexts",
+            Self::ValidateApiKey(_) => "key validation",
             Self::TestConnection => "connection test",
             Self::GenerateAuthUrl(_) => "login",
             Self::ExchangeCode(_) => "code exchange",
@@ -90,23 +81,17 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "value", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Value {
+pub enum Reply {
     /// Done; there is nothing to say.
     Unit,
     /// Models.
-    Models {
-        /// All of them, in the vendor's order.
-        models: Vec<Model>,
-    },
+    Models(Models),
     /// One model.
     Model(Box<Model>),
     /// Vectors.
     Embeddings(Embeddings),
     /// A count.
-    TokenCount {
-        /// Tokens of the request's input.
-        input_tokens: u64,
-    },
+    TokenCount(TokenCount),
     /// What the provider keeps.
     Chunks(ContextChunks),
     /// Whose credential it is.
@@ -118,6 +103,124 @@ pub enum Value {
     /// A value of a newer contract.
     #[serde(other)]
     Unknown,
+}
+
+impl Reply {
+    /// Wraps all models, in the vendor's order.
+    #[must_use]
+    pub fn models(models: Vec<Model>) -> Self {
+        Self::Models(Models::new(models))
+    }
+
+    /// Wraps a count.
+    #[must_use]
+    pub fn token_count(input_tokens: u64) -> Self {
+        Self::TokenCount(TokenCount::new(input_tokens))
+    }
+
+    /// Returns the name of its kind.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Models(_) => "models",
+            Self::Model(_) => "model",
+            Self::Embeddings(_) => "embeddings",
+            Self::TokenCount(_) => "token_count",
+            Self::Chunks(_) => "chunks",
+            Self::Account(_) => "account",
+            Self::AuthUrl(_) => "auth_url",
+            Self::Tokens(_) => "tokens",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A request for the models of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ListModels {
+    /// Where the last page ended; absent means all of them. A plugin may always give all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// Models, in the vendor's order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Models {
+    /// The models.
+    pub models: Vec<Model>,
+    /// Where the next page starts; absent when these are all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Models {
+    /// Wraps all models.
+    #[must_use]
+    pub fn new(models: Vec<Model>) -> Self {
+        Self { models, next: None }
+    }
+}
+
+/// A question about one model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DescribeModel {
+    /// The model.
+    pub model: ModelId,
+}
+
+impl DescribeModel {
+    /// Asks about a model.
+    #[must_use]
+    pub fn new(model: impl Into<ModelId>) -> Self {
+        Self { model: model.into() }
+    }
+}
+
+/// How many tokens a request has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TokenCount {
+    /// Tokens of the request's input.
+    pub input_tokens: u64,
+    /// Parts of it by name, as in [`Usage::details`](crate::event::Usage::details).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, u64>,
+}
+
+impl TokenCount {
+    /// Wraps a count.
+    #[must_use]
+    pub fn new(input_tokens: u64) -> Self {
+        Self { input_tokens, details: BTreeMap::new() }
+    }
+}
+
+/// What to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DeleteContextChunk {
+    /// The context.
+    pub context: ContextId,
+    /// The chunk; absent means the whole context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<ChunkId>,
+}
+
+impl DeleteContextChunk {
+    /// Asks to delete a chunk, or the whole context.
+    #[must_use]
+    pub fn new(context: impl Into<ContextId>, chunk: Option<ChunkId>) -> Self {
+        Self { context: context.into(), chunk }
+    }
 }
 
 /// A model that a provider offers.

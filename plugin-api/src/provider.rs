@@ -8,12 +8,12 @@ use crate::{
     chat::ChatRequest,
     error::{ErrorKind, ProviderError},
     exchange::Exchange,
-    id::{ChunkId, ContextId, ModelId},
     instance::Instance,
     kit,
     manifest::PluginSpec,
     operation::{
-        AuthUrlRequest, EmbedRequest, ExchangeCode, KeyShape, ListContextChunks, Tokens, Value,
+        AuthUrlRequest, DeleteContextChunk, DescribeModel, EmbedRequest, ExchangeCode, KeyShape,
+        ListContextChunks, ListModels, Reply, Tokens,
     },
 };
 
@@ -53,7 +53,7 @@ pub trait ApiKeyProvider: Provider {
         Ok(())
     }
 
-    /// Opens a cheap authenticated call that ends in [`Value::Account`].
+    /// Opens a cheap authenticated call that ends in [`Reply::Account`].
     ///
     /// Costs the user nothing, if the vendor allows: listing models is usual.
     ///
@@ -100,57 +100,52 @@ pub trait OAuthProvider: Provider {
     /// Why it cannot be derived.
     fn extract_api_credentials(&self, instance: &Instance, tokens: Tokens) -> Opened {
         let _ = instance;
-        Ok(kit::ready(Value::Tokens(tokens)))
+        Ok(kit::ready(Reply::Tokens(tokens)))
     }
 }
 
 /// Lists models. Named `models`.
 pub trait ModelProvider: Provider {
-    /// Opens an exchange that ends in [`Value::Models`].
+    /// Opens an exchange that ends in [`Reply::Models`]: usually all of them, whatever page is asked for.
     ///
     /// # Errors
     ///
     /// Why they cannot be listed.
-    fn list_models(&self, instance: &Instance) -> Opened;
+    fn list_models(&self, instance: &Instance, request: ListModels) -> Opened;
 
-    /// Opens an exchange that ends in [`Value::Model`]; unless implemented, the host finds the model
+    /// Opens an exchange that ends in [`Reply::Model`]; unless implemented, the host finds the model
     /// in the list.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotSupported`], unless implemented.
-    fn model_info(&self, instance: &Instance, model: ModelId) -> Opened {
-        let _ = (instance, model);
+    fn model_info(&self, instance: &Instance, request: DescribeModel) -> Opened {
+        let _ = (instance, request);
         Err(ProviderError::not_supported("model info"))
     }
 }
 
 /// Lists and deletes what the vendor keeps of conversations. Named `contexts`.
 pub trait ContextProvider: Provider {
-    /// Opens an exchange that ends in [`Value::Chunks`], one page.
+    /// Opens an exchange that ends in [`Reply::Chunks`], one page.
     ///
     /// # Errors
     ///
     /// Why they cannot be listed.
     fn list_context_chunks(&self, instance: &Instance, request: ListContextChunks) -> Opened;
 
-    /// Opens an exchange that ends in [`Value::Unit`]. A chunk that is already gone is
+    /// Opens an exchange that ends in [`Reply::Unit`]. A chunk that is already gone is
     /// [`ErrorKind::NotFound`].
     ///
     /// # Errors
     ///
     /// Why it cannot be deleted.
-    fn delete_context_chunk(
-        &self,
-        instance: &Instance,
-        context: ContextId,
-        chunk: Option<ChunkId>,
-    ) -> Opened;
+    fn delete_context_chunk(&self, instance: &Instance, request: DeleteContextChunk) -> Opened;
 }
 
 /// Turns texts into vectors. Named `embeddings`.
 pub trait EmbeddingProvider: Provider {
-    /// Opens an exchange that ends in [`Value::Embeddings`].
+    /// Opens an exchange that ends in [`Reply::Embeddings`].
     ///
     /// # Errors
     ///
@@ -160,7 +155,7 @@ pub trait EmbeddingProvider: Provider {
 
 /// Counts tokens. Named `token_count`.
 pub trait TokenCounter: Provider {
-    /// Opens an exchange that ends in [`Value::TokenCount`].
+    /// Opens an exchange that ends in [`Reply::TokenCount`].
     ///
     /// # Errors
     ///

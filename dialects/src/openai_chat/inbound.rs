@@ -205,8 +205,9 @@ impl From<WireFunction> for ToolDefinition {
 
 /// Reads tools in both generations; says whether it was the older.
 fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, RequestError> {
-    let list: Vec<Value> = fields.take("tools")?.unwrap_or_default();
-    for (at, value) in list.into_iter().enumerate() {
+    let list: Vec<Box<RawValue>> = fields.take("tools")?.unwrap_or_default();
+    for (at, raw) in list.iter().enumerate() {
+        let value: Value = read(raw.get(), || format!("tools[{at}]"))?;
         let bad =
             |error: serde_json::Error| RequestError::new(format!("tools[{at}]"), error.to_string());
         let inner = |name: &str| value[name].clone();
@@ -218,7 +219,7 @@ fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, Req
                 let custom: CustomTool = serde_json::from_value(inner("custom")).map_err(bad)?;
                 ToolDefinition::Custom(custom)
             }
-            Some(_) => ToolDefinition::Provider(Opaque::new(DIALECT, value)),
+            Some(_) => ToolDefinition::Provider(Opaque::new(DIALECT, raw.get())),
         });
     }
     let functions: Option<Vec<WireFunction>> = fields.take("functions")?;

@@ -81,6 +81,7 @@ pub(super) fn write_all(
                 let custom = message.tool_calls().filter(|call| call.kind == ToolKind::Custom);
                 custom_calls.extend(custom.map(|call| &*call.id));
             }
+            Role::Unknown => w.losses.push(Loss::fatal(format!("messages[{at}].role"), NEWER)),
             role => w.said(role, message, &rest, out),
         }
     }
@@ -112,6 +113,9 @@ fn hoisted(
         });
     });
 }
+
+/// What is wrong with a word that only a newer contract knows.
+pub(super) const NEWER: &str = "is of a newer contract";
 
 type Numbered<'a> = (usize, &'a ContentPart);
 
@@ -352,7 +356,10 @@ impl Writer<'_> {
                 let custom = json!({"name": call.name, "input": call.arguments});
                 json!({"id": id, "type": "custom", "custom": custom})
             }
-            _ => {
+            kind => {
+                if kind != ToolKind::Function {
+                    self.fatal(nth, NEWER);
+                }
                 let function = json!({"name": call.name, "arguments": call.arguments});
                 json!({"id": id, "type": "function", "function": function})
             }
@@ -385,6 +392,9 @@ impl Writer<'_> {
             if lost {
                 self.dropped(&format!("{field}.{what}"), "has no field here");
             }
+        }
+        if result.kind == ToolKind::Unknown {
+            self.fatal(nth, NEWER);
         }
         let mut texts = Vec::new();
         for (inner, part) in result.parts.iter().enumerate() {

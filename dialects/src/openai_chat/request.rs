@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     DIALECT, Quirks,
     inbound::is_typed_field,
-    messages::{self, Ids},
+    messages::{self, Ids, NEWER},
 };
 use crate::loss::{Encoded, Loss};
 
@@ -63,7 +63,9 @@ fn settings(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: 
     if !request.stop.is_empty() {
         o.field("stop", &request.stop);
     }
-    if let Some(format) = &request.response_format {
+    if let Some(ResponseFormat::Unknown) = &request.response_format {
+        losses.push(Loss::fatal("response_format", NEWER));
+    } else if let Some(format) = &request.response_format {
         o.field("response_format", &response_format(format));
     }
     let mut switched = |name: &str, on: bool, value: Option<Value>| match value {
@@ -115,7 +117,9 @@ fn tools(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: &mu
         losses.push(Loss::dropped("tool_choice.allowed", "was replaced by fewer tools"));
     }
     if let Some(choice) = &request.tool_choice {
-        if orphan {
+        if let ToolChoice::Unknown | ToolChoice::Tool { kind: ToolKind::Unknown, .. } = choice {
+            losses.push(Loss::fatal("tool_choice", NEWER));
+        } else if orphan {
             losses.push(Loss::dropped("tool_choice", "means nothing without tools"));
         } else {
             o.field("tool_choice", &tool_choice(choice, request, quirks));
@@ -173,7 +177,7 @@ fn tool(
         ToolDefinition::Custom(_) => {
             losses.push(Loss::fatal(field(), "takes free text, which this server cannot offer"));
         }
-        ToolDefinition::Provider(block) if block.dialect == DIALECT => out.item(&block.data),
+        ToolDefinition::Provider(block) if block.dialect == DIALECT => out.raw(&block.json),
         _ => losses.push(Loss::fatal(field(), "belongs to another vendor")),
     }
 }

@@ -122,7 +122,9 @@ impl Decoder {
         for choice in chunk.choices.iter().filter(|choice| choice.index.0.unwrap_or(0) == 0) {
             self.choice(choice, out);
         }
-        self.usage = chunk.usage.counts().or_else(|| chunk.x_groq.usage.counts()).or(self.usage);
+        if let Some(usage) = chunk.usage.counts().or_else(|| chunk.x_groq.usage.counts()) {
+            self.usage = Some(usage);
+        }
         Ok(())
     }
 

@@ -15,10 +15,17 @@ pub struct Blobs {
     native: Bytes,
 }
 
-/// A plugin named bytes that it was not given.
+/// Why a body cannot be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body names bytes that the exchange does not have")]
-pub struct UnknownBlob;
+#[non_exhaustive]
+pub enum BodyError {
+    /// The plugin named bytes that it was not given.
+    #[error("the body names bytes that the exchange does not have")]
+    Unknown,
+    /// The client's bytes belong into a text and are none.
+    #[error("a document that must be text is not UTF-8")]
+    NotText,
+}
 
 impl Blobs {
     /// Makes a set that holds the client's own body and no media yet.
@@ -55,8 +62,8 @@ impl Blobs {
     ///
     /// # Errors
     ///
-    /// [`UnknownBlob`] for a handle or a range that does not exist.
-    pub fn assemble(&self, body: Body) -> Result<Bytes, UnknownBlob> {
+    /// [`BodyError`], which also says whose mistake it is.
+    pub fn assemble(&self, body: Body) -> Result<Bytes, BodyError> {
         let mut pieces = body.pieces;
         if let [Piece::Bytes(bytes)] = pieces.as_mut_slice() {
             return Ok(std::mem::take(bytes).into());
@@ -67,20 +74,26 @@ impl Blobs {
                 Piece::Bytes(bytes) => joined.extend_from_slice(bytes),
                 Piece::Native { start, end } => {
                     let range = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
-                    let (start, end) = range.ok_or(UnknownBlob)?;
-                    joined.extend_from_slice(self.native.get(start..end).ok_or(UnknownBlob)?);
+                    let (start, end) = range.ok_or(BodyError::Unknown)?;
+                    joined
+                        .extend_from_slice(self.native.get(start..end).ok_or(BodyError::Unknown)?);
                 }
                 Piece::Blob { id, encoding } => {
-                    let blob = self.media.get(*id as usize).ok_or(UnknownBlob)?;
+                    let blob = self.media.get(*id as usize).ok_or(BodyError::Unknown)?;
                     match encoding {
                         BlobEncoding::Base64 => {
                             joined.extend_from_slice(STANDARD.encode(blob).as_bytes());
                         }
+                        BlobEncoding::JsonString => {
+                            let text = std::str::from_utf8(blob).map_err(|_| BodyError::NotText)?;
+                            let quoted = serde_json::Value::from(text).to_string();
+                            joined.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+                        }
                         BlobEncoding::Raw => joined.extend_from_slice(blob),
-                        _ => return Err(UnknownBlob),
+                        _ => return Err(BodyError::Unknown),
                     }
                 }
-                _ => return Err(UnknownBlob),
+                _ => return Err(BodyError::Unknown),
             }
         }
         Ok(joined.into())
@@ -117,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_escaped_inside_its_quotes() {
+        let text = |data: &'static [u8]| {
+            let blobs = Blobs { media: vec![Bytes::from_static(data)], native: Bytes::new() };
+            let blob = Piece::Blob { id: 0, encoding: BlobEncoding::JsonString };
+            let quote = || Piece::Bytes(b"\"".to_vec());
+            blobs.assemble(Body { pieces: vec![quote(), blob, quote()] })
+        };
+        let written = text("a\"\\\n\u{1}é".as_bytes()).unwrap();
+        assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), "a\"\\\n\u{1}é");
+        assert_eq!(text(b"").unwrap(), &b"\"\""[..]);
+        assert_eq!(text(b"\xff"), Err(BodyError::NotText));
+    }
+
+    #[test]
     fn bytes_that_do_not_exist_are_refused() {
         let blobs = Blobs::default();
         for piece in [
@@ -125,7 +152,7 @@ mod tests {
             Piece::Native { start: 1, end: 0 },
             Piece::Native { start: 0, end: u64::MAX },
         ] {
-            assert_eq!(blobs.assemble(Body { pieces: vec![piece] }), Err(UnknownBlob));
+            assert_eq!(blobs.assemble(Body { pieces: vec![piece] }), Err(BodyError::Unknown));
         }
     }
 }

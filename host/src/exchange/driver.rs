@@ -23,14 +23,15 @@ use plugin_api::{
     exchange::{Input, LogLevel, Timestamp},
     http::HttpRequest,
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::{
-    blobs::Blobs,
+    blobs::{Blobs, BodyError},
     grammar::{Grammar, Rule, Violation},
+    issuers::{own_only, stamp},
 };
 use crate::{
     plugin::load::{Library, LiveExchange, Stepped},
@@ -57,10 +58,10 @@ pub struct Order {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// An event of a chat.
+    /// An event of a chat, or a warning of another operation.
     Event(ChatEvent),
     /// The result of another operation.
-    Value(Value),
+    Value(Reply),
 }
 
 /// Why an exchange failed, and whose fault it is.
@@ -97,7 +98,7 @@ pub struct Driver {
     provider: String,
     plugin: String,
     is_chat: bool,
-    expected: fn(&Value) -> bool,
+    expected: Option<&'static str>,
     grammar: Grammar,
     stepped: Stepped,
     /// What waits to be delivered.
@@ -135,9 +136,10 @@ impl Driver {
     #[must_use]
     pub fn start(mut order: Order, transport: Arc<Transport>) -> Self {
         let mut blobs = Blobs::new(order.native);
+        let mut warnings = Ok(Vec::new());
         if let Operation::Chat(request) | Operation::CountTokens(request) = &mut order.operation {
             blobs.detach(request);
-            own_tokens_only(request, order.instance.provider.as_str());
+            warnings = own_only(request, order.instance.provider.as_str());
         }
         let mut driver = Self {
             live: order.library.open(),
@@ -148,7 +150,7 @@ impl Driver {
             provider: order.instance.provider.to_string(),
             plugin: order.library.judged().manifest.id.clone(),
             is_chat: matches!(order.operation, Operation::Chat(_)),
-            expected: expected_value(&order.operation),
+            expected: expected_reply(&order.operation),
             grammar: Grammar::default(),
             stepped: Stepped::default(),
             ready: VecDeque::new(),
@@ -158,8 +160,16 @@ impl Driver {
             value_given: false,
             over: false,
         };
-        let opening = pack(&Opening { instance: order.instance, operation: order.operation });
-        driver.step(&Input::Start { seed: seed() }, &opening);
+        let opening = pack(&Opening { instance: order.instance, operation: order.operation })
+            .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()));
+        match warnings.and_then(|warnings| opening.map(|opening| (warnings, opening))) {
+            Ok((warnings, opening)) => {
+                let warning = |message| Ok(Delivery::Event(ChatEvent::Warning { message }));
+                driver.ready.extend(warnings.into_iter().map(warning));
+                driver.step(&Input::Start { seed: seed() }, &opening);
+            }
+            Err(error) => driver.fail(Box::new(error)),
+        }
         driver
     }
 
@@ -269,9 +279,17 @@ impl Driver {
             Effect::Send { number, request } => self.send(number, *request),
             Effect::Event(event) => self.deliver(event),
             Effect::Value(value) => {
-                if self.value_given || !(self.expected)(&value) {
-                    let detail = format!("{value:?}").chars().take(80).collect::<String>();
-                    return Err(Violation::new(Rule::ValueFitsOperation, detail));
+                let found = value.name();
+                let problem = match self.expected {
+                    None => format!("`{found}` in a chat"),
+                    Some(expected) if expected != found => {
+                        format!("`{found}` where `{expected}` is expected")
+                    }
+                    Some(_) if self.value_given => format!("a second `{found}`"),
+                    Some(_) => String::new(),
+                };
+                if !problem.is_empty() {
+                    return Err(Violation::new(Rule::ValueFitsOperation, problem));
                 }
                 self.value_given = true;
                 self.ready.push_back(Ok(Delivery::Value(*value)));
@@ -291,9 +309,7 @@ impl Driver {
                 Err(Violation::new(Rule::NeverPanics, error.message))
             }
             Effect::Fail(error) => {
-                self.end();
-                let provider = self.provider.clone();
-                self.ready.push_back(Err(ExchangeError::Provider { provider, source: error }));
+                self.fail(error);
                 Ok(())
             }
             _ => Ok(()),
@@ -316,6 +332,11 @@ impl Driver {
                 let (route, credential) = (self.route.clone(), self.credential.clone());
                 Arc::clone(&self.transport).send(route, request, body, credential)
             }
+            Err(error @ BodyError::NotText) => {
+                let kind = ErrorKind::InvalidRequest;
+                self.fail(Box::new(ProviderError::new(kind, error.to_string())));
+                return Ok(());
+            }
             Err(error) => {
                 return Err(Violation::new(Rule::WellFormedMessages, error.to_string()));
             }
@@ -325,14 +346,16 @@ impl Driver {
     }
 
     fn deliver(&mut self, mut event: ChatEvent) -> Result<(), Violation> {
+        if !self.is_chat && matches!(event, ChatEvent::Warning { .. }) {
+            self.ready.push_back(Ok(Delivery::Event(event)));
+            return Ok(());
+        }
         if !self.is_chat {
             let detail = format!("event `{}` from an operation that gives a value", event.name());
             return Err(Violation::new(Rule::ValueFitsOperation, detail));
         }
         self.grammar.check(&event)?;
-        if let ChatEvent::Continuity { continuity, .. } = &mut event {
-            continuity.issuer.clone_from(&self.provider);
-        }
+        stamp(&mut event, &self.provider);
         self.ready.push_back(Ok(Delivery::Event(event)));
         Ok(())
     }
@@ -346,6 +369,12 @@ impl Driver {
         }
         self.end();
         Ok(())
+    }
+
+    fn fail(&mut self, source: Box<ProviderError>) {
+        self.end();
+        let provider = self.provider.clone();
+        self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }
 
     fn violate(&mut self, violation: Violation) {
@@ -420,32 +449,22 @@ fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| now().0)
 }
 
-/// Drops the continuity tokens of other providers: they would be refused, or say too much.
-fn own_tokens_only(request: &mut plugin_api::chat::ChatRequest, provider: &str) {
-    for message in &mut request.messages {
-        for part in &mut message.parts {
-            part.continuity.retain(|token| token.issuer.is_empty() || token.issuer == provider);
-        }
-    }
-}
-
-fn expected_value(operation: &Operation) -> fn(&Value) -> bool {
-    match operation {
-        Operation::ListModels => |value| matches!(value, Value::Models { .. }),
-        Operation::ModelInfo { .. } => |value| matches!(value, Value::Model(_)),
-        Operation::Embed(_) => |value| matches!(value, Value::Embeddings(_)),
-        Operation::CountTokens(_) => |value| matches!(value, Value::TokenCount { .. }),
-        Operation::ListContextChunks(_) => |value| matches!(value, Value::Chunks(_)),
-        Operation::DeleteContextChunk { .. } | Operation::ValidateApiKey { .. } => {
-            |value| matches!(value, Value::Unit)
-        }
-        Operation::TestConnection => |value| matches!(value, Value::Account(_)),
-        Operation::GenerateAuthUrl(_) => |value| matches!(value, Value::AuthUrl(_)),
+/// Returns the kind of reply that an operation ends in; none for a chat.
+fn expected_reply(operation: &Operation) -> Option<&'static str> {
+    Some(match operation {
+        Operation::ListModels(_) => "models",
+        Operation::DescribeModel(_) => "model",
+        Operation::Embed(_) => "embeddings",
+        Operation::CountTokens(_) => "token_count",
+        Operation::ListContextChunks(_) => "chunks",
+        Operation::DeleteContextChunk(_) | Operation::ValidateApiKey(_) => "unit",
+        Operation::TestConnection => "account",
+        Operation::GenerateAuthUrl(_) => "auth_url",
         Operation::ExchangeCode(_)
         | Operation::RefreshToken(_)
-        | Operation::ExtractApiCredentials(_) => |value| matches!(value, Value::Tokens(_)),
-        _ => |_| false,
-    }
+        | Operation::ExtractApiCredentials(_) => "tokens",
+        _ => return None,
+    })
 }
 
 fn name(effect: &Effect) -> String {

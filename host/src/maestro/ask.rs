@@ -9,7 +9,9 @@ use plugin_api::{
     chat::{ChatRequest, Content, ContentPart, ResponseFormat, ToolDefinition},
     error::ErrorKind,
     event::ChatEvent,
-    operation::{EmbedRequest, Embeddings, Model, ModelKind, Operation, Value},
+    operation::{
+        DescribeModel, EmbedRequest, Embeddings, ListModels, Model, ModelKind, Operation, Reply,
+    },
 };
 
 use super::{Error, Maestro, choice::Chosen};
@@ -25,6 +27,9 @@ const DEFAULT_MODEL: &str = "default_model";
 
 /// How long each provider may take to list its models when all are asked at once.
 const LIST_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Most pages of a list of models, against a plugin that repeats itself.
+const MAX_PAGES: u32 = 1000;
 
 /// How a request is to be made, beside what it asks.
 #[derive(Clone, Debug, Default)]
@@ -117,10 +122,18 @@ impl Maestro {
         session: Option<&str>,
     ) -> Result<Vec<Model>, Error> {
         let provider = self.capable(provider, Capability::Models, "a list of models")?;
-        match self.run(provider, session, Operation::ListModels).await? {
-            Value::Models { models } => Ok(models),
-            _ => Ok(Vec::new()),
+        let mut request = ListModels::default();
+        let mut all = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let operation = Operation::ListModels(request.clone());
+            let Reply::Models(page) = self.run(provider, session, operation).await? else { break };
+            all.extend(page.models);
+            if page.next.is_none() {
+                break;
+            }
+            request.page = page.next;
         }
+        Ok(all)
     }
 
     /// Describes one model; from the provider's list where it has no better answer.
@@ -131,9 +144,9 @@ impl Maestro {
     pub async fn model_info(&self, model: &ModelRef, call: Call) -> Result<Model, Error> {
         let provider = self.capable(model.provider.as_str(), Capability::Models, "models")?;
         let asked = asked_session(model, call.session);
-        let operation = Operation::ModelInfo { model: model.model.clone() };
+        let operation = Operation::DescribeModel(DescribeModel::new(model.model.clone()));
         match self.run(provider, asked.as_deref(), operation).await {
-            Ok(Value::Model(found)) => return Ok(*found),
+            Ok(Reply::Model(found)) => return Ok(*found),
             Err(Error::Exchange(error)) if not_supported(&error) => {}
             Err(error) => return Err(error),
             Ok(_) => {}
@@ -231,7 +244,7 @@ impl Maestro {
         let expected = request.inputs.len();
         let asked = asked_session(model, call.session);
         let value = self.run(provider, asked.as_deref(), Operation::Embed(request)).await?;
-        let Value::Embeddings(embeddings) = value else { return Ok(Embeddings::default()) };
+        let Reply::Embeddings(embeddings) = value else { return Ok(Embeddings::default()) };
         if embeddings.vectors.len() != expected {
             return Err(Error::Exchange(ExchangeError::Contract {
                 plugin: provider.plugin.id.to_string(),
@@ -259,7 +272,7 @@ impl Maestro {
         let asked = asked_session(model, call.session);
         let operation = Operation::CountTokens(Box::new(request));
         match self.run(provider, asked.as_deref(), operation).await? {
-            Value::TokenCount { input_tokens } => Ok(input_tokens),
+            Reply::TokenCount(count) => Ok(count.input_tokens),
             _ => Ok(0),
         }
     }
@@ -284,7 +297,7 @@ impl Maestro {
         provider: &Arc<Provider>,
         session: Option<&str>,
         operation: Operation,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         let chosen = self.choose(provider, session).await?;
         self.run_as(provider, &chosen, operation).await
     }
@@ -295,7 +308,7 @@ impl Maestro {
         provider: &Provider,
         chosen: &Chosen,
         operation: Operation,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         let value = value_of(self.drive(provider, chosen, operation)?).await;
         self.noted(chosen, value.as_ref().err());
         value
@@ -336,11 +349,15 @@ impl Maestro {
     }
 }
 
-async fn value_of(mut driver: Driver) -> Result<Value, Error> {
+async fn value_of(mut driver: Driver) -> Result<Reply, Error> {
     let mut given = None;
     while let Some(delivery) = driver.next().await {
-        if let Delivery::Value(value) = delivery? {
-            given = Some(value);
+        match delivery? {
+            Delivery::Value(value) => given = Some(value),
+            Delivery::Event(ChatEvent::Warning { message }) => {
+                tracing::warn!("{}", message.escape_debug());
+            }
+            Delivery::Event(_) => {}
         }
     }
     given.ok_or_else(|| {

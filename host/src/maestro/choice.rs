@@ -7,6 +7,7 @@ use std::{process::Command, sync::Arc};
 
 use plugin_api::{
     ProviderId,
+    auth::AuthScheme,
     instance::{AuthKind, SessionInfo as PluginSession},
 };
 use secrecy::SecretString;
@@ -157,7 +158,7 @@ impl Maestro {
         };
         Ok(Chosen {
             selector: Some(selector),
-            info: plugin_session(kind),
+            info: plugin_session(provider, kind),
             credential: Some(CredentialUse {
                 keys: Keys::Stored(Arc::clone(&session)),
                 plugin: provider.plugin.id.clone(),
@@ -176,7 +177,7 @@ impl Chosen {
     pub(super) fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
         Self {
             selector: Some(selector),
-            info: plugin_session(AuthKind::ApiKey),
+            info: plugin_session(provider, AuthKind::ApiKey),
             credential: Some(CredentialUse {
                 // The user named this source for this provider as it is now configured.
                 keys: Keys::Declared { secret, binding: provider.binding() },
@@ -200,9 +201,16 @@ impl Chosen {
     }
 }
 
-fn plugin_session(auth: AuthKind) -> PluginSession {
+fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
     let mut session = PluginSession::default();
     session.auth = auth;
+    let fits = |scheme: &&AuthScheme| match auth {
+        AuthKind::ApiKey => matches!(scheme, AuthScheme::ApiKey(_)),
+        AuthKind::OAuth => matches!(scheme, AuthScheme::OAuth(_)),
+        _ => false,
+    };
+    let mut schemes = provider.manifest.auth.iter().filter(|s| s.unknown_need().is_none());
+    session.scheme = schemes.find(fits).map_or_else(String::new, |scheme| scheme.id().to_owned());
     session
 }
 

@@ -5,7 +5,9 @@ use plugin_api::{
     capability::Capability,
     chat::Message,
     event::Usage,
-    operation::{ContextChunk, ContextChunks, ListContextChunks, Operation, Value},
+    operation::{
+        ContextChunk, ContextChunks, DeleteContextChunk, ListContextChunks, Operation, Reply,
+    },
 };
 
 use super::{Error, Maestro, now_s};
@@ -154,7 +156,7 @@ impl Maestro {
             request.cursor = query.cursor;
             let operation = Operation::ListContextChunks(request);
             return match self.run(provider, query.session.as_deref(), operation).await? {
-                Value::Chunks(chunks) => Ok(chunks),
+                Reply::Chunks(chunks) => Ok(chunks),
                 _ => Ok(ContextChunks::default()),
             };
         }
@@ -186,8 +188,8 @@ impl Maestro {
         if let Some(id) = provider {
             let what = "deleting what it keeps";
             let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
-            let (context, chunk) = (context.clone(), chunk.cloned());
-            let operation = Operation::DeleteContextChunk { context, chunk };
+            let request = DeleteContextChunk::new(context.clone(), chunk.cloned());
+            let operation = Operation::DeleteContextChunk(request);
             return self.run(provider, session, operation).await.map(drop);
         }
         let found = self.find_conversation(context.as_str()).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plugin_api::{
     ProviderId,
     capability::Capability,
-    operation::{Account, KeyShape, Operation, Value},
+    operation::{Account, KeyShape, ListModels, Operation, Reply},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -105,7 +105,7 @@ impl Maestro {
             return Err(invalid(problem));
         }
         if provider.can(Capability::ApiKey) {
-            let operation = Operation::ValidateApiKey { shape: KeyShape::of(key, prefix) };
+            let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
             match self.run_as(provider, &Chosen::nobody(), operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
@@ -274,13 +274,13 @@ impl Maestro {
         let operation = if provider.can(Capability::ApiKey) {
             Operation::TestConnection
         } else if provider.can(Capability::Models) {
-            Operation::ListModels
+            Operation::ListModels(ListModels::default())
         } else {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
         match self.run_as(provider, chosen, operation).await? {
-            Value::Account(account) => Ok(account),
+            Reply::Account(account) => Ok(account),
             _ => Ok(Account::default()),
         }
     }

@@ -16,7 +16,7 @@ use plugin_api::{
     error::ErrorKind,
     exchange::{Input, Timestamp},
     instance::Instance,
-    operation::{EmbedRequest, ListContextChunks, Operation},
+    operation::{EmbedRequest, ListContextChunks, ListModels, Operation},
 };
 use serde::Serialize;
 
@@ -62,7 +62,10 @@ pub fn check(plugin: &Plugin, library: &Arc<Library>) -> Vec<Check> {
 
 /// Runs the start of an operation; says why it is not there, if it is not.
 fn refusal(library: &Arc<Library>, instance: &Instance, operation: Operation) -> Option<String> {
-    let opening = pack(&Opening { instance: instance.clone(), operation });
+    let opening = match pack(&Opening { instance: instance.clone(), operation }) {
+        Ok(opening) => opening,
+        Err(error) => return Some(error.to_string()),
+    };
     let mut stepped = Stepped::default();
     library.open().step(Timestamp(0), &Input::Start { seed: 0 }, &opening, &mut stepped);
     if let Some(error) = stepped.malformed {
@@ -83,7 +86,7 @@ fn sample(capability: Capability) -> Option<Operation> {
     let chat = || Box::new(ChatRequest::new("check", vec![Message::user("hello")]));
     Some(match capability {
         Capability::Chat => Operation::Chat(chat()),
-        Capability::Models => Operation::ListModels,
+        Capability::Models => Operation::ListModels(ListModels::default()),
         Capability::Embeddings => {
             Operation::Embed(EmbedRequest::new("check", vec!["hello".into()]))
         }

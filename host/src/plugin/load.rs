@@ -29,7 +29,7 @@ use plugin_api::{
         Effect, Message, MessageError, PluginModuleRef, Sink,
         codec::{decode_output, encode_input},
         entry::ENDED,
-        message::{CONTINUE, STOP},
+        message::{CONTINUE, STOP, bytes_of},
     },
     exchange::{Input, Timestamp},
     manifest::SECTION,
@@ -65,8 +65,7 @@ impl Library {
                 .map_err(|error| RefusalError::Dlopen { problem: loader_words(&error) })?;
         let library = ManuallyDrop::new(library);
         let module = root_module(&library)?;
-        let loaded = module.manifest()();
-        if loaded.as_slice() != judged.manifest_json.as_bytes() {
+        if bytes_of(module.manifest()()) != judged.manifest_json.as_bytes() {
             return Err(RefusalError::ManifestsDiffer { section: SECTION });
         }
         Ok(Self { module, judged, _library: library })

@@ -413,8 +413,9 @@ fn fill(template: &str, settings: &BTreeMap<String, Value>) -> String {
 }
 
 fn api_key_scheme(manifest: &ProviderManifest) -> Option<&ApiKeyScheme> {
-    manifest.auth.iter().find_map(|scheme| match scheme {
-        AuthScheme::ApiKey(scheme) => Some(scheme),
+    // A scheme that needs what this host does not know cannot be used.
+    manifest.auth.iter().find_map(|auth| match auth {
+        AuthScheme::ApiKey(scheme) if auth.unknown_need().is_none() => Some(scheme),
         _ => None,
     })
 }
@@ -430,9 +431,9 @@ impl Provider {
     #[must_use]
     pub fn works_without_session(&self) -> bool {
         self.manifest.auth.is_empty()
-            || self.manifest.auth.iter().any(|scheme| match scheme {
+            || self.manifest.auth.iter().any(|auth| match auth {
                 AuthScheme::None => true,
-                AuthScheme::ApiKey(scheme) => scheme.optional,
+                AuthScheme::ApiKey(scheme) => scheme.optional && auth.unknown_need().is_none(),
                 _ => false,
             })
     }

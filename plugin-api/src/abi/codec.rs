@@ -3,19 +3,23 @@
 //! Decoding trusts nothing: text is checked for UTF-8, `ext` is parsed, and what does not fit is a
 //! [`MessageError`]. So a library made by hand can be wrong without being unsound.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::message::{Message, kind};
+use super::{
+    depth::{MAX_DEPTH, is_too_deep},
+    message::{Message, kind},
+};
 use crate::{
-    chat::{Continuity, ToolKind},
+    CONTRACT_MINOR,
+    chat::{Continuity, Opaque, ToolKind},
     error::ProviderError,
     event::{ChatEvent, FinishReason, Usage},
     exchange::{Input, LogLevel, RequestNumber, Timestamp},
     http::HttpRequest,
     instance::Instance,
-    operation::{Operation, Value},
+    operation::{Operation, Reply},
 };
 
 /// What an exchange says, before it crosses.
@@ -55,7 +59,7 @@ pub enum Output<'a> {
     /// Any event.
     Event(&'a ChatEvent),
     /// The result of an operation other than chat.
-    Value(&'a Value),
+    Value(&'a Reply),
     /// Wake me.
     WakeAt(Timestamp),
     /// A line for the log.
@@ -91,7 +95,7 @@ pub enum Effect {
     /// An event.
     Event(ChatEvent),
     /// The result of an operation other than chat.
-    Value(Box<Value>),
+    Value(Box<Reply>),
     /// Wake the exchange at a time.
     WakeAt(Timestamp),
     /// A line for the log, not escaped.
@@ -136,19 +140,32 @@ pub struct Opening {
 
 /// Writes a payload as MessagePack with field names.
 ///
-/// # Panics
+/// # Errors
 ///
-/// Never: every payload of this contract can be written.
-#[must_use]
-pub fn pack<T: Serialize>(payload: &T) -> Vec<u8> {
-    rmp_serde::to_vec_named(payload).expect("payloads of the contract are serializable")
+/// [`MessageError`] when the payload is nested too deep for the other side to read.
+pub fn pack<T: Serialize>(payload: &T) -> Result<Vec<u8>, MessageError> {
+    pack_for(0, payload)
+}
+
+fn pack_for<T: Serialize>(kind: u32, payload: &T) -> Result<Vec<u8>, MessageError> {
+    if is_too_deep(payload) {
+        let problem = format!("nested deeper than {MAX_DEPTH} levels");
+        return Err(MessageError { kind, problem });
+    }
+    rmp_serde::to_vec_named(payload)
+        .map_err(|error| MessageError { kind, problem: error.to_string() })
 }
 
 /// Reads a payload.
 fn unpack<T: DeserializeOwned>(message: &Message<'_>) -> Result<T, MessageError> {
-    rmp_serde::from_slice(message.ext.as_slice())
+    let mut from = rmp_serde::Deserializer::from_read_ref(message.ext_bytes());
+    from.set_max_depth(MAX_READ_DEPTH);
+    T::deserialize(&mut from)
         .map_err(|error| MessageError { kind: message.kind, problem: error.to_string() })
 }
+
+/// Deepest nesting that is read: somewhat more than is written, because the two count differently.
+const MAX_READ_DEPTH: usize = MAX_DEPTH + 32;
 
 fn utf8<'a>(message: &Message<'_>, bytes: &'a [u8]) -> Result<&'a str, MessageError> {
     std::str::from_utf8(bytes)
@@ -161,7 +178,9 @@ fn utf8<'a>(message: &Message<'_>, bytes: &'a [u8]) -> Result<&'a str, MessageEr
 ///
 /// [`MessageError`] when the host sent something else.
 pub fn decode_opening(message: &Message<'_>) -> Result<Opening, MessageError> {
-    unpack(message)
+    let mut opening: Opening = unpack(message)?;
+    opening.instance.contract_minor = u32::try_from(message.b).unwrap_or(u32::MAX);
+    Ok(opening)
 }
 
 /// Writes an input and hands it to `send`. A `START` also needs its [`Opening`], already packed.
@@ -171,12 +190,14 @@ pub fn encode_input<R>(
     send: impl FnOnce(&Message<'_>) -> R,
 ) -> R {
     match input {
-        Input::Start { seed } => send(&Message::new(kind::START).a(*seed).ext(opening)),
+        Input::Start { seed } => {
+            send(&Message::new(kind::START).a(*seed).b(u64::from(CONTRACT_MINOR)).ext(opening))
+        }
         Input::ResponseHead { request, status, headers } => send(
             &Message::new(kind::RESPONSE_HEAD)
                 .index(*request)
                 .a(u64::from(*status))
-                .ext(&pack(headers)),
+                .ext(&flat(headers)),
         ),
         Input::Body { request, bytes } => {
             send(&Message::new(kind::BODY).index(*request).text(bytes))
@@ -186,11 +207,16 @@ pub fn encode_input<R>(
             &Message::new(kind::TRANSPORT_FAILED)
                 .index(*request)
                 .text(message.as_bytes())
-                .ext(&pack(kind)),
+                .ext(&flat(kind)),
         ),
         Input::Tick => send(&Message::new(kind::TICK)),
         Input::Cancel => send(&Message::new(kind::CANCEL)),
     }
+}
+
+/// Writes a payload that is never deep: headers, a word.
+fn flat<T: Serialize>(payload: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(payload).unwrap_or_default()
 }
 
 /// Reads an input; `None` for kinds of a newer contract.
@@ -203,15 +229,18 @@ pub fn decode_input<'a>(message: &Message<'a>) -> Result<Option<Input<'a>>, Mess
         kind::START => Input::Start { seed: message.a },
         kind::RESPONSE_HEAD => Input::ResponseHead {
             request: message.index,
-            status: message.a as u16,
+            status: u16::try_from(message.a).map_err(|_| {
+                let problem = format!("{} is no status", message.a);
+                MessageError { kind: message.kind, problem }
+            })?,
             headers: unpack(message)?,
         },
-        kind::BODY => Input::Body { request: message.index, bytes: message.text.as_slice() },
+        kind::BODY => Input::Body { request: message.index, bytes: message.text_bytes() },
         kind::END => Input::End { request: message.index },
         kind::TRANSPORT_FAILED => Input::TransportFailed {
             request: message.index,
             kind: unpack(message)?,
-            message: utf8(message, message.text.as_slice())?,
+            message: utf8(message, message.text_bytes())?,
         },
         kind::TICK => Input::Tick,
         kind::CANCEL => Input::Cancel,
@@ -220,10 +249,18 @@ pub fn decode_input<'a>(message: &Message<'a>) -> Result<Option<Input<'a>>, Mess
 }
 
 /// Writes an output and hands it to `send`.
-pub fn encode_output(output: Output<'_>, send: impl FnOnce(&Message<'_>)) {
+///
+/// # Errors
+///
+/// [`MessageError`] when its payload is nested too deep; then nothing is sent.
+pub fn encode_output(
+    output: Output<'_>,
+    mut send: impl FnMut(&Message<'_>),
+) -> Result<(), MessageError> {
     match output {
         Output::Send { number, request } => {
-            send(&Message::new(kind::SEND).index(number).ext(&pack(request)));
+            let request = pack_for(kind::SEND, request)?;
+            send(&Message::new(kind::SEND).index(number).ext(&request));
         }
         Output::Text { part, text } => {
             send(&Message::new(kind::TEXT_DELTA).index(part).text(text.as_bytes()));
@@ -237,8 +274,10 @@ pub fn encode_output(output: Output<'_>, send: impl FnOnce(&Message<'_>)) {
         Output::ToolArguments { part, arguments } => {
             send(&Message::new(kind::TOOL_CALL_DELTA).index(part).text(arguments.as_bytes()));
         }
-        Output::Event(event) => encode_event(event, send),
-        Output::Value(value) => send(&Message::new(kind::VALUE).ext(&pack(value))),
+        Output::Event(event) => encode_event(event, send)?,
+        Output::Value(value) => {
+            send(&Message::new(kind::VALUE).ext(&pack_for(kind::VALUE, value)?));
+        }
         Output::WakeAt(when) => send(&Message::new(kind::WAKE_AT).a(when.0)),
         Output::Log { level, text } => {
             let level = match level {
@@ -249,11 +288,12 @@ pub fn encode_output(output: Output<'_>, send: impl FnOnce(&Message<'_>)) {
             send(&Message::new(kind::LOG).a(level).text(text.as_bytes()));
         }
         Output::Done => send(&Message::new(kind::DONE)),
-        Output::Fail(error) => send(&Message::new(kind::FAIL).ext(&pack(error))),
+        Output::Fail(error) => send(&Message::new(kind::FAIL).ext(&pack_for(kind::FAIL, error)?)),
     }
+    Ok(())
 }
 
-fn encode_event(event: &ChatEvent, send: impl FnOnce(&Message<'_>)) {
+fn encode_event(event: &ChatEvent, mut send: impl FnMut(&Message<'_>)) -> Result<(), MessageError> {
     match event {
         ChatEvent::Started { id, model } => send(
             &Message::new(kind::STARTED)
@@ -262,11 +302,14 @@ fn encode_event(event: &ChatEvent, send: impl FnOnce(&Message<'_>)) {
                 .ext(model.as_deref().unwrap_or_default().as_bytes()),
         ),
         ChatEvent::TextDelta { part, text } => {
-            encode_output(Output::Text { part: *part, text }, send);
+            send(&Message::new(kind::TEXT_DELTA).index(*part).text(text.as_bytes()));
         }
-        ChatEvent::ReasoningDelta { part, text, summary } => {
-            encode_output(Output::Reasoning { part: *part, text, summary: *summary }, send);
-        }
+        ChatEvent::ReasoningDelta { part, text, summary } => send(
+            &Message::new(kind::REASONING_DELTA)
+                .index(*part)
+                .a(u64::from(*summary))
+                .text(text.as_bytes()),
+        ),
         ChatEvent::RefusalDelta { part, text } => {
             send(&Message::new(kind::REFUSAL_DELTA).index(*part).text(text.as_bytes()));
         }
@@ -278,7 +321,7 @@ fn encode_event(event: &ChatEvent, send: impl FnOnce(&Message<'_>)) {
                 .ext(name.as_bytes()),
         ),
         ChatEvent::ToolCallDelta { part, arguments } => {
-            encode_output(Output::ToolArguments { part: *part, arguments }, send);
+            send(&Message::new(kind::TOOL_CALL_DELTA).index(*part).text(arguments.as_bytes()));
         }
         ChatEvent::ToolCallEnd { part } => {
             send(&Message::new(kind::TOOL_CALL_END).index(*part));
@@ -290,29 +333,19 @@ fn encode_event(event: &ChatEvent, send: impl FnOnce(&Message<'_>)) {
                 .ext(continuity.kind.as_bytes()),
         ),
         ChatEvent::Citation { part, citation } => {
-            send(&Message::new(kind::CITATION).index(*part).ext(&pack(citation)));
+            let citation = pack_for(kind::CITATION, citation)?;
+            send(&Message::new(kind::CITATION).index(*part).ext(&citation));
         }
-        ChatEvent::Opaque { part, block } => {
-            send(&Message::new(kind::OPAQUE).index(*part).ext(&pack(block)));
-        }
+        ChatEvent::Opaque { part, block } => send(
+            &Message::new(kind::OPAQUE)
+                .index(*part)
+                .text(block.json.as_bytes())
+                .ext(block.dialect.as_bytes()),
+        ),
         ChatEvent::MediaDelta { part, media_type, data } => send(
             &Message::new(kind::MEDIA_DELTA).index(*part).text(data).ext(media_type.as_bytes()),
         ),
-        ChatEvent::Usage(usage) => {
-            let count = |count: Option<u64>| count.unwrap_or(u64::MAX);
-            let mut details = [0; 24];
-            let counts =
-                [usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens];
-            for (slot, value) in details.chunks_exact_mut(8).zip(counts) {
-                slot.copy_from_slice(&count(value).to_le_bytes());
-            }
-            send(
-                &Message::new(kind::USAGE)
-                    .a(count(usage.input_tokens))
-                    .b(count(usage.output_tokens))
-                    .text(&details),
-            );
-        }
+        ChatEvent::Usage(usage) => encode_usage(usage, send),
         ChatEvent::Warning { message } => {
             send(&Message::new(kind::WARNING).text(message.as_bytes()));
         }
@@ -326,6 +359,24 @@ fn encode_event(event: &ChatEvent, send: impl FnOnce(&Message<'_>)) {
             );
         }
     }
+    Ok(())
+}
+
+fn encode_usage(usage: &Usage, mut send: impl FnMut(&Message<'_>)) {
+    let count = |count: Option<u64>| count.unwrap_or(u64::MAX);
+    let mut parts = [0; 24];
+    let counts = [usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens];
+    for (slot, value) in parts.chunks_exact_mut(8).zip(counts) {
+        slot.copy_from_slice(&count(value).to_le_bytes());
+    }
+    let further = if usage.details.is_empty() { Vec::new() } else { flat(&usage.details) };
+    send(
+        &Message::new(kind::USAGE)
+            .a(count(usage.input_tokens))
+            .b(count(usage.output_tokens))
+            .text(&parts)
+            .ext(&further),
+    );
 }
 
 /// Finish reasons by their number on the boundary.
@@ -355,7 +406,7 @@ pub fn decode_output(message: &Message<'_>) -> Result<Option<Effect>, MessageErr
                 1 => LogLevel::Info,
                 _ => LogLevel::Warn,
             },
-            text: String::from_utf8_lossy(message.text.as_slice()).into_owned(),
+            text: String::from_utf8_lossy(message.text_bytes()).into_owned(),
         },
         kind::DONE => Effect::Done,
         kind::FAIL => Effect::Fail(Box::new(unpack(message)?)),
@@ -365,8 +416,8 @@ pub fn decode_output(message: &Message<'_>) -> Result<Option<Effect>, MessageErr
 
 fn decode_event(message: &Message<'_>) -> Result<Option<ChatEvent>, MessageError> {
     let part = message.index;
-    let text = || utf8(message, message.text.as_slice()).map(str::to_owned);
-    let ext_text = || utf8(message, message.ext.as_slice()).map(str::to_owned);
+    let text = || utf8(message, message.text_bytes()).map(str::to_owned);
+    let ext_text = || utf8(message, message.ext_bytes()).map(str::to_owned);
     Ok(Some(match message.kind {
         kind::STARTED => ChatEvent::Started {
             id: if message.a & 1 == 0 { None } else { Some(text()?) },
@@ -374,14 +425,14 @@ fn decode_event(message: &Message<'_>) -> Result<Option<ChatEvent>, MessageError
         },
         kind::TEXT_DELTA => ChatEvent::TextDelta { part, text: text()? },
         kind::REASONING_DELTA => {
-            ChatEvent::ReasoningDelta { part, text: text()?, summary: message.a == 1 }
+            ChatEvent::ReasoningDelta { part, text: text()?, summary: message.a & 1 != 0 }
         }
         kind::REFUSAL_DELTA => ChatEvent::RefusalDelta { part, text: text()? },
         kind::TOOL_CALL_START => ChatEvent::ToolCallStart {
             part,
             id: text()?,
             name: ext_text()?,
-            kind: if message.a == 1 { ToolKind::Custom } else { ToolKind::Function },
+            kind: if message.a & 1 != 0 { ToolKind::Custom } else { ToolKind::Function },
         },
         kind::TOOL_CALL_DELTA => ChatEvent::ToolCallDelta { part, arguments: text()? },
         kind::TOOL_CALL_END => ChatEvent::ToolCallEnd { part },
@@ -389,36 +440,125 @@ fn decode_event(message: &Message<'_>) -> Result<Option<ChatEvent>, MessageError
             ChatEvent::Continuity { part, continuity: Continuity::new(ext_text()?, text()?) }
         }
         kind::CITATION => ChatEvent::Citation { part, citation: unpack(message)? },
-        kind::OPAQUE => ChatEvent::Opaque { part, block: unpack(message)? },
+        kind::OPAQUE => ChatEvent::Opaque { part, block: Opaque::new(ext_text()?, text()?) },
         kind::MEDIA_DELTA => ChatEvent::MediaDelta {
             part,
             media_type: ext_text()?,
-            data: message.text.as_slice().to_vec(),
+            data: message.text_bytes().to_vec(),
         },
-        kind::USAGE => ChatEvent::Usage(decode_usage(message)),
+        kind::USAGE => ChatEvent::Usage(decode_usage(message)?),
         kind::WARNING => ChatEvent::Warning { message: text()? },
         kind::FINISH => ChatEvent::Finish {
             reason: usize::try_from(message.a)
                 .ok()
                 .and_then(|at| REASONS.get(at).copied())
                 .unwrap_or(FinishReason::Other),
-            detail: if message.b == 0 { None } else { Some(text()?) },
+            detail: if message.b & 1 == 0 { None } else { Some(text()?) },
         },
         _ => return Ok(None),
     }))
 }
 
-fn decode_usage(message: &Message<'_>) -> Usage {
+fn decode_usage(message: &Message<'_>) -> Result<Usage, MessageError> {
     let count = |value: u64| (value != u64::MAX).then_some(value);
-    let mut details =
-        message.text.as_slice().chunks_exact(8).map(|bytes| {
-            count(u64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes")))
-        });
-    Usage {
+    let mut parts = message
+        .text_bytes()
+        .chunks_exact(8)
+        .map(|bytes| count(u64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes"))));
+    Ok(Usage {
         input_tokens: count(message.a),
         output_tokens: count(message.b),
-        cached_input_tokens: details.next().flatten(),
-        cache_write_tokens: details.next().flatten(),
-        reasoning_tokens: details.next().flatten(),
+        cached_input_tokens: parts.next().flatten(),
+        cache_write_tokens: parts.next().flatten(),
+        reasoning_tokens: parts.next().flatten(),
+        details: if message.ext_bytes().is_empty() { BTreeMap::new() } else { unpack(message)? },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::{chat::Citation, id::ProviderId};
+
+    fn crossed(event: &ChatEvent) -> ChatEvent {
+        let mut back = None;
+        encode_output(Output::Event(event), |message| back = decode_output(message).unwrap())
+            .unwrap();
+        let Some(Effect::Event(event)) = back else { panic!("{back:?}") };
+        event
+    }
+
+    #[test]
+    fn a_block_crosses_byte_for_byte() {
+        let json = r#"{ "z":1,"a":1.0,"n":12345678901234567890123,"f":0.1000000000000000055 }"#;
+        let event = ChatEvent::Opaque { part: 3, block: Opaque::new("x", json) };
+        assert_eq!(crossed(&event), event);
+    }
+
+    #[test]
+    fn keys_keep_their_order() {
+        let native = Some(json!({"z": 1, "a": {"y": 1, "b": 2}}));
+        let citation = Citation { native, ..Citation::default() };
+        let event = ChatEvent::Citation { part: 0, citation: Box::new(citation) };
+        let ChatEvent::Citation { citation, .. } = crossed(&event) else { panic!() };
+        assert_eq!(citation.native.unwrap().to_string(), r#"{"z":1,"a":{"y":1,"b":2}}"#);
+    }
+
+    #[test]
+    fn usage_crosses_with_its_details() {
+        let mut usage = Usage::new(1, 2);
+        usage.reasoning_tokens = Some(0);
+        let event = ChatEvent::Usage(usage.clone());
+        assert_eq!(crossed(&event), event);
+        usage.details.insert("cache_write_1h_tokens".into(), 7);
+        let event = ChatEvent::Usage(usage);
+        assert_eq!(crossed(&event), event);
+    }
+
+    #[test]
+    fn bits_of_a_newer_contract_are_ignored() {
+        let summary = Message::new(kind::REASONING_DELTA).a(3).text(b"x");
+        let expected = ChatEvent::ReasoningDelta { part: 0, text: "x".into(), summary: true };
+        assert_eq!(decode_output(&summary).unwrap(), Some(Effect::Event(expected)));
+        let finish = Message::new(kind::FINISH).a(99).b(2);
+        let expected = ChatEvent::Finish { reason: FinishReason::Other, detail: None };
+        assert_eq!(decode_output(&finish).unwrap(), Some(Effect::Event(expected)));
+    }
+
+    #[test]
+    fn a_plugin_learns_the_hosts_contract() {
+        let instance = Instance::new(ProviderId::new("a").unwrap(), "");
+        let opening = pack(&Opening { instance, operation: Operation::TestConnection }).unwrap();
+        let message = Message::new(kind::START).b(7).ext(&opening);
+        assert_eq!(decode_opening(&message).unwrap().instance.contract_minor, 7);
+    }
+
+    /// Nests an array in an array, and so on.
+    fn nested(levels: usize) -> Json {
+        (0..levels).fold(json!(1), |inner, _| Json::Array(vec![inner]))
+    }
+
+    #[test]
+    fn deep_payloads_are_refused_in_both_directions() {
+        for (levels, fits) in [(MAX_DEPTH - 1, true), (MAX_DEPTH, false), (100_000, false)] {
+            let citation = Citation { native: Some(nested(levels)), ..Citation::default() };
+            let event = ChatEvent::Citation { part: 0, citation: Box::new(citation) };
+            let mut read = false;
+            let sent = encode_output(Output::Event(&event), |message| {
+                read = decode_output(message).is_ok();
+            });
+            assert_eq!((sent.is_ok(), read), (fits, fits), "{levels}");
+            // Dropping it would take as many levels of the stack as writing it.
+            std::mem::forget(event);
+        }
+        for levels in [MAX_READ_DEPTH, 100_000] {
+            let mut bytes = b"\x81\xa6native".to_vec();
+            bytes.extend(std::iter::repeat_n(0x91, levels));
+            bytes.push(1);
+            let error = decode_output(&Message::new(kind::CITATION).ext(&bytes)).unwrap_err();
+            assert_eq!(error.problem, "depth limit exceeded");
+        }
     }
 }

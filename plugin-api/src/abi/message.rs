@@ -1,10 +1,18 @@
 //! The one form in which everything crosses the boundary.
 //!
 //! A [`Message`] is flat and borrowed for the call, in both directions: nothing is owned across the
-//! boundary, so nothing can be freed on the wrong side. Its six fields are frozen. Kinds are numbers
-//! from [`kind`]; a receiver skips those that it does not know. What the fields mean for each kind
-//! stands beside its constant. Hot kinds use the flat fields alone; the others put a MessagePack map
-//! with field names into `ext`.
+//! boundary, so nothing can be freed on the wrong side. Its six fields are frozen. What they mean for
+//! each kind stands beside its constant. Hot kinds use the flat fields alone; the others put a
+//! MessagePack map with field names into `ext`.
+//!
+//! The rules by which messages grow:
+//!
+//! - A field that a kind does not use is 0 or empty when it is sent and ignored when it is read.
+//! - Flags are bits, tested one by one; a bit that the receiver does not know is ignored.
+//! - A kind never changes its meaning, and a number is never used again.
+//! - A receiver skips kinds that it does not know. What an older receiver must not overlook therefore
+//!   needs a new kind *and* a contract version that promises it: `START` carries the host's.
+//! - Of a slice whose length is 0 only the length is looked at: any pointer is allowed, null too.
 
 use core::{ffi::c_void, marker::PhantomData};
 
@@ -25,10 +33,20 @@ pub struct Message<'a> {
     pub a: u64,
     /// Second number.
     pub b: u64,
-    /// Bytes; UTF-8 where the kind says text, checked by the receiver.
+    /// Bytes; UTF-8 where the kind says text, checked by the receiver. Read them with
+    /// [`text_bytes`](Self::text_bytes).
     pub text: RSlice<'a, u8>,
-    /// More bytes: usually a MessagePack map.
+    /// More bytes: usually a MessagePack map. Read them with [`ext_bytes`](Self::ext_bytes).
     pub ext: RSlice<'a, u8>,
+}
+
+/// Returns the bytes of a slice that came across the boundary.
+///
+/// The pointer of an empty one may be anything and is not looked at; `as_slice` would make a
+/// reference of it, which for null is undefined behavior.
+#[must_use]
+pub fn bytes_of(slice: RSlice<'_, u8>) -> &[u8] {
+    if slice.is_empty() { &[] } else { slice.as_slice() }
 }
 
 impl<'a> Message<'a> {
@@ -36,6 +54,18 @@ impl<'a> Message<'a> {
     #[must_use]
     pub const fn new(kind: u32) -> Self {
         Self { kind, index: 0, a: 0, b: 0, text: RSlice::EMPTY, ext: RSlice::EMPTY }
+    }
+
+    /// Returns the bytes of [`text`](Self::text).
+    #[must_use]
+    pub fn text_bytes(&self) -> &'a [u8] {
+        bytes_of(self.text)
+    }
+
+    /// Returns the bytes of [`ext`](Self::ext).
+    #[must_use]
+    pub fn ext_bytes(&self) -> &'a [u8] {
+        bytes_of(self.ext)
     }
 
     /// Sets the index.
@@ -76,7 +106,8 @@ impl<'a> Message<'a> {
 
 /// Kinds of messages. Grows only at the end of each range; a number is never reused.
 pub mod kind {
-    /// Host → plugin. `a` seed; `ext` the instance and the operation.
+    /// Host → plugin. `a` seed; `b` minor version of the host's contract, 0 for 1.0; `ext` the
+    /// instance and the operation.
     pub const START: u32 = 1;
     /// Host → plugin. `index` request; `a` status; `ext` headers.
     pub const RESPONSE_HEAD: u32 = 2;
@@ -108,11 +139,11 @@ pub mod kind {
     pub const STARTED: u32 = 128;
     /// Event. `index` part; `text`.
     pub const TEXT_DELTA: u32 = 129;
-    /// Event. `index` part; `text`; `a` 1 for a summary.
+    /// Event. `index` part; `text`; `a` bit 0: a summary.
     pub const REASONING_DELTA: u32 = 130;
     /// Event. `index` part; `text`.
     pub const REFUSAL_DELTA: u32 = 131;
-    /// Event. `index` part; `text` id; `ext` name as text; `a` 1 for a custom tool.
+    /// Event. `index` part; `text` id; `ext` name as text; `a` bit 0: a custom tool.
     pub const TOOL_CALL_START: u32 = 132;
     /// Event. `index` part; `text` piece of the arguments.
     pub const TOOL_CALL_DELTA: u32 = 133;
@@ -122,17 +153,17 @@ pub mod kind {
     pub const CONTINUITY: u32 = 135;
     /// Event. `index` part; `ext` the citation.
     pub const CITATION: u32 = 136;
-    /// Event. `index` part; `ext` the block.
+    /// Event. `index` part; `text` the block as JSON, as it came; `ext` its dialect as text.
     pub const OPAQUE: u32 = 137;
     /// Event. `index` part; `text` bytes; `ext` MIME type as text.
     pub const MEDIA_DELTA: u32 = 138;
     /// Event. `a` input, `b` output tokens; `text` three little-endian u64: cached, cache write,
-    /// reasoning. All ones means "not said".
+    /// reasoning. All ones means "not said". `ext` further counts by name, or empty.
     pub const USAGE: u32 = 139;
     /// Event. `text`.
     pub const WARNING: u32 = 140;
     /// Event. `a` reason (0 stop, 1 length, 2 tool calls, 3 content filter, 4 pause, 5 error,
-    /// 6 other); `b` 1 when `text` holds the vendor's word.
+    /// 6 other); `b` bit 0: `text` holds the vendor's word.
     pub const FINISH: u32 = 141;
 }
 

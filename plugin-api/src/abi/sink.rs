@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "calls the host's function pointer")]
 
 use super::{
-    codec::{self, Emit, Output},
+    codec::{self, MessageError, Output},
     message::{STOP, Sink},
 };
 
@@ -18,15 +18,20 @@ impl<'a> SinkEmitter<'a> {
     }
 }
 
-impl Emit for SinkEmitter<'_> {
-    fn emit(&mut self, output: Output<'_>) {
-        if self.stopped {
-            return;
-        }
+impl SinkEmitter<'_> {
+    /// Sends an output.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] when it has no form in which it can cross.
+    pub(crate) fn send(&mut self, output: Output<'_>) -> Result<(), MessageError> {
         codec::encode_output(output, |message| {
+            if self.stopped {
+                return;
+            }
             // SAFETY: the host made `emit` and `ctx` for each other and keeps both valid for the step
             // that this sink was borrowed for.
             self.stopped = unsafe { (self.sink.emit)(self.sink.ctx, message) } == STOP;
-        });
+        })
     }
 }

@@ -25,6 +25,7 @@
 //! ```
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{
     chat::DataSource,
@@ -85,6 +86,12 @@ impl Object<'_> {
         }
     }
 
+    /// Writes a field whose value is JSON already, byte for byte.
+    pub fn raw(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.out.raw(json);
+    }
+
     /// Writes a field that is an object.
     pub fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
@@ -101,6 +108,12 @@ impl Object<'_> {
     pub fn data(&mut self, name: &str, prefix: &str, bytes: Bytes<'_>) {
         self.name(name);
         self.out.data(prefix, bytes);
+    }
+
+    /// Writes a field that is a text: the bytes themselves, which must be UTF-8.
+    pub fn text(&mut self, name: &str, bytes: Bytes<'_>) {
+        self.name(name);
+        self.out.text(bytes);
     }
 
     fn name(&mut self, name: &str) {
@@ -121,6 +134,12 @@ impl Array<'_> {
     pub fn item<T: Serialize + ?Sized>(&mut self, value: &T) {
         self.out.comma(&mut self.first);
         self.out.value(value);
+    }
+
+    /// Writes an item that is JSON already, byte for byte.
+    pub fn raw(&mut self, json: &str) {
+        self.out.comma(&mut self.first);
+        self.out.raw(json);
     }
 
     /// Writes an item that is an object.
@@ -146,6 +165,11 @@ pub fn render(body: &Body, blobs: &[(u32, &[u8])]) -> Vec<u8> {
                 match encoding {
                     BlobEncoding::Raw => bytes.extend_from_slice(blob),
                     BlobEncoding::Base64 => push_base64(&mut bytes, blob),
+                    BlobEncoding::JsonString => {
+                        let text = std::str::from_utf8(blob).expect("a text");
+                        let quoted = serde_json::to_string(text).expect("a text has a JSON form");
+                        bytes.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+                    }
                 }
             }
             Piece::Native { .. } => panic!("the body holds ranges of a native body"),
@@ -192,6 +216,19 @@ impl Writer {
         }
     }
 
+    /// Writes JSON that came as text. It is checked, because a stray bracket would change what
+    /// stands around it.
+    fn raw(&mut self, json: &str) {
+        match serde_json::from_str::<&RawValue>(json) {
+            Ok(raw) => self.bytes.extend_from_slice(raw.get().as_bytes()),
+            Err(error) => {
+                let message = format!("expected JSON: {error}");
+                self.failed
+                    .get_or_insert_with(|| ProviderError::new(ErrorKind::InvalidRequest, message));
+            }
+        }
+    }
+
     fn object(&mut self, write: impl FnOnce(&mut Object<'_>)) {
         self.bytes.push(b'{');
         write(&mut Object { out: self, first: true });
@@ -215,6 +252,25 @@ impl Writer {
             }
         }
         self.bytes.push(b'"');
+    }
+
+    fn text(&mut self, bytes: Bytes<'_>) {
+        match bytes {
+            Bytes::Inline(data) => match std::str::from_utf8(data) {
+                Ok(text) => self.value(text),
+                Err(_) => {
+                    let error =
+                        ProviderError::new(ErrorKind::InvalidRequest, "a text is not UTF-8");
+                    self.failed.get_or_insert(error);
+                }
+            },
+            Bytes::Blob(id) => {
+                self.bytes.push(b'"');
+                self.flush();
+                self.body.pieces.push(Piece::Blob { id, encoding: BlobEncoding::JsonString });
+                self.bytes.push(b'"');
+            }
+        }
     }
 
     fn flush(&mut self) {
@@ -280,7 +336,19 @@ mod tests {
             String::from_utf8(render(&body, &[(3, b"f")])).unwrap(),
             r#"{"some":1,"a":"Zm9v","b":"\"Zg==","c":{},"d":["x",{}]}"#
         );
-        assert_eq!(Bytes::of(&DataSource::File { id: "f".into() }), None);
+        assert_eq!(Bytes::of(&DataSource::file("f")), None);
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        let body = object(|o| {
+            o.text("a", Bytes::Inline(b"x\"\n"));
+            o.text("b", Bytes::Blob(1));
+        })
+        .unwrap();
+        let expected = br#"{"a":"x\"\n","b":"y\\z"}"#;
+        assert_eq!(render(&body, &[(1, b"y\\z")]), expected);
+        assert!(object(|o| o.text("a", Bytes::Inline(b"\xff"))).is_err());
     }
 
     #[test]
@@ -288,6 +356,18 @@ mod tests {
         let raw = Piece::Blob { id: 1, encoding: BlobEncoding::Raw };
         let body = Body { pieces: vec![Piece::Bytes(b"a".to_vec()), raw] };
         assert_eq!(render(&body, &[(1, b"b")]), b"ab");
+    }
+
+    #[test]
+    fn json_stays_as_it_came_and_must_be_json() {
+        let body = object(|o| {
+            o.raw("a", "{ \"z\":1.0, \"a\":2 }");
+            o.array("b", |b| b.raw("1e400"));
+        })
+        .unwrap();
+        assert_eq!(render(&body, &[]), br#"{"a":{ "z":1.0, "a":2 },"b":[1e400]}"#);
+        let error = object(|o| o.raw("a", "1,\"b\":2")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidRequest);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     exchange::{Exchange, Input, Outbox, Timestamp},
     http::{Headers, HttpRequest},
     kit::failure,
-    operation::Value,
+    operation::Reply,
 };
 
 /// Most bytes of an answer that is read whole.
@@ -61,14 +61,14 @@ impl Response {
 ///     let me: serde_json::Value = response.json()?;
 ///     let mut account = plugin_api::operation::Account::default();
 ///     account.name = me["name"].as_str().map(str::to_owned);
-///     Ok(Value::Account(account))
+///     Ok(Reply::Account(account))
 /// });
 /// let run = Replay::new(exchange).respond(401, &[], b"who are you").run();
 /// assert_eq!(run.error.unwrap().kind, ErrorKind::Authentication);
 /// ```
 pub fn call<F>(request: HttpRequest, read: F) -> Box<dyn Exchange + Send>
 where
-    F: FnMut(Response) -> Result<Value, ProviderError> + Send + 'static,
+    F: FnMut(Response) -> Result<Reply, ProviderError> + Send + 'static,
 {
     Box::new(Call { request, read, whole: Gather::default() })
 }
@@ -81,7 +81,7 @@ struct Call<F> {
 
 impl<F> Exchange for Call<F>
 where
-    F: FnMut(Response) -> Result<Value, ProviderError> + Send,
+    F: FnMut(Response) -> Result<Reply, ProviderError> + Send,
 {
     fn step(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
         if let Input::Start { .. } = input {

@@ -5,7 +5,7 @@ use crate::{
     exchange::{Exchange, Input, Outbox, Timestamp},
     http::HttpRequest,
     kit::call::{Gather, Response},
-    operation::Value,
+    operation::Reply,
 };
 
 /// Most pages that are followed, against a vendor that repeats itself.
@@ -18,7 +18,7 @@ pub enum Page {
     /// There is another page.
     Next(Box<HttpRequest>),
     /// That was the last; this is the value of them all.
-    Last(Value),
+    Last(Reply),
 }
 
 /// Sends requests until a page is the last.
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::{
         kit::replay::Replay,
-        operation::{Model, Value},
+        operation::{Model, Reply},
     };
 
     fn lister() -> Box<dyn Exchange + Send> {
@@ -89,7 +89,7 @@ mod tests {
                     let url = format!("https://a.test/models?page={next}");
                     Page::Next(Box::new(HttpRequest::get(url)))
                 }
-                None => Page::Last(Value::Models { models: std::mem::take(&mut models) }),
+                None => Page::Last(Reply::models(std::mem::take(&mut models))),
             })
         })
     }
@@ -102,7 +102,7 @@ mod tests {
             .run();
         assert_eq!(run.requests[1].url, "https://a.test/models?page=2");
         let expected = vec![Model::new("a"), Model::new("b")];
-        assert_eq!(run.value, Some(Value::Models { models: expected }));
+        assert_eq!(run.value, Some(Reply::models(expected)));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::{
     event::{ChatEvent, Transcript},
     exchange::{Exchange, Input, LogLevel, Outbox, RequestNumber, Timestamp},
     http::{Headers, HttpRequest, TransportErrorKind},
-    operation::Value,
+    operation::Reply,
+    rules::{Grammar, Rule, Violation},
 };
 
 /// What an exchange did.
@@ -25,7 +26,7 @@ pub struct Run {
     /// Events, in order.
     pub events: Vec<ChatEvent>,
     /// The typed result.
-    pub value: Option<Value>,
+    pub value: Option<Reply>,
     /// Times at which it asked to be woken.
     pub wakes: Vec<Timestamp>,
     /// Lines for the log.
@@ -36,6 +37,11 @@ pub struct Run {
     pub error: Option<ProviderError>,
     /// Outputs after the end: always a mistake.
     pub after_end: usize,
+    /// Rules that it broke; a host would end the exchange at the first.
+    pub violations: Vec<Violation>,
+    grammar: Grammar,
+    /// Whether a request waits for its answer.
+    open: bool,
 }
 
 impl Run {
@@ -62,6 +68,10 @@ impl Run {
         serde_json::from_slice(body).expect("the body is JSON")
     }
 
+    fn violate(&mut self, rule: Rule, detail: &str) {
+        self.violations.push(Violation::new(rule, detail));
+    }
+
     fn ended(&self) -> bool {
         self.done || self.error.is_some()
     }
@@ -73,18 +83,40 @@ impl Emit for Run {
             let effect = decode_output(message).expect("our own message").expect("a known kind");
             if self.ended() {
                 self.after_end += 1;
-                return;
+                return self.violate(Rule::NothingAfterEnd, "an output after the end");
             }
             match effect {
-                Effect::Send { request, .. } => self.requests.push(*request),
-                Effect::Event(event) => self.events.push(event),
-                Effect::Value(value) => self.value = Some(*value),
+                Effect::Send { request, .. } => {
+                    if std::mem::replace(&mut self.open, true) {
+                        self.violate(Rule::OneRequestAtATime, "a request while one is open");
+                    }
+                    self.requests.push(*request);
+                }
+                Effect::Event(event) => {
+                    if let Err(violation) = self.grammar.check(&event) {
+                        self.violations.push(violation);
+                    }
+                    self.events.push(event);
+                }
+                Effect::Value(value) => {
+                    let warning = |event: &ChatEvent| matches!(event, ChatEvent::Warning { .. });
+                    if self.value.is_some() || !self.events.iter().all(warning) {
+                        self.violate(Rule::ValueFitsOperation, "a value beside a value or events");
+                    }
+                    self.value = Some(*value);
+                }
                 Effect::WakeAt(when) => self.wakes.push(when),
                 Effect::Log { level, text } => self.log.push((level, text)),
-                Effect::Done => self.done = true,
+                Effect::Done => {
+                    if self.value.is_none() && !self.grammar.is_finished() {
+                        self.violate(Rule::FinishBeforeDone, "`done` without `finish` or a value");
+                    }
+                    self.done = true;
+                }
                 Effect::Fail(error) => self.error = Some(*error),
             }
-        });
+        })
+        .expect("an output that can cross");
     }
 }
 
@@ -208,13 +240,19 @@ impl Replay {
                 } else {
                     Input::End { request }
                 };
+                run.open = false;
                 self.step(end, run, next);
             }
             Answer::Failed { kind, message } => {
+                run.open = false;
                 let failed = Input::TransportFailed { request, kind, message: &message };
                 self.step(failed, run, next);
             }
-            Answer::Cancel => self.step(Input::Cancel, run, next),
+            // One last request may follow.
+            Answer::Cancel => {
+                run.open = false;
+                self.step(Input::Cancel, run, next);
+            }
         }
     }
 
@@ -248,4 +286,40 @@ pub fn every_cut(
 
 fn owned(headers: &[(&str, &str)]) -> Headers {
     Headers(headers.iter().map(|(k, v)| (k.to_ascii_lowercase(), (*v).to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::FinishReason, exchange::Input};
+
+    struct Rude;
+
+    impl Exchange for Rude {
+        fn step(&mut self, _: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
+            if let Input::Start { .. } = input {
+                out.send(&HttpRequest::get("https://a.test/"));
+                out.send(&HttpRequest::get("https://a.test/"));
+                out.finish(FinishReason::Stop);
+                out.text(0, "more");
+                out.value(&Reply::Unit);
+                out.done();
+                out.text(0, "and more");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_rules_are_found() {
+        let rules: Vec<Rule> = start(&mut Rude).violations.iter().map(|v| v.rule).collect();
+        assert_eq!(
+            rules,
+            [
+                Rule::OneRequestAtATime,
+                Rule::FinishIsLast,
+                Rule::ValueFitsOperation,
+                Rule::NothingAfterEnd
+            ]
+        );
+    }
 }

@@ -171,7 +171,7 @@ impl Writer<'_> {
 mod tests {
     use super::super::*;
     use super::*;
-    use crate::auth::{ApiKeySpec, AuthSpec, PlacementSpec};
+    use crate::auth::{ApiKeySpec, AskSpec, AuthSpec, OAuthSpec, PlacementSpec};
 
     const SPEC: PluginSpec = PluginSpec::new("acme", "0.3.1")
         .description("says \"hi\"\n\\ and more")
@@ -196,6 +196,17 @@ mod tests {
                 AuthSpec::ApiKey(
                     ApiKeySpec::new(PlacementSpec::Query { name: "key" }).optional(true),
                 ),
+                AuthSpec::OAuth(
+                    OAuthSpec::new()
+                        .id("plan")
+                        .display_name("Acme plan")
+                        .needs(&["telepathy"])
+                        .asks(&[AskSpec::new("project").help("see the console").optional(true)])
+                        .without(&[Capability::Models])
+                        .without_features(&[Feature::Tools])
+                        .attributes(&["organization.uuid"])
+                        .client_id_from_callback(true),
+                ),
                 AuthSpec::None,
             ])]);
     const CAPABILITIES: &[&[Capability]] = &[&[Capability::Chat], &[Capability::Models]];
@@ -217,7 +228,15 @@ mod tests {
         let provider = &manifest.providers[0];
         assert_eq!(provider.max_input_tokens, 8192);
         assert_eq!(*provider.features, [Feature::Tools]);
-        assert_eq!(provider.auth.len(), 3);
+        let ids: Vec<&str> = provider.auth.iter().map(AuthScheme::id).collect();
+        assert_eq!(ids, ["api_key", "api_key", "plan", "none"]);
+        let plan = &provider.auth[2];
+        assert_eq!((plan.kind(), plan.display_name()), ("oauth", "Acme plan"));
+        assert_eq!(plan.unknown_need(), Some("telepathy"));
+        assert_eq!(provider.auth[0].unknown_need(), None);
+        assert!(plan.asks()[0].optional && plan.asks()[0].name == "project");
+        assert_eq!(plan.without(), [Capability::Models]);
+        assert_eq!(plan.without_features(), [Feature::Tools]);
         assert_eq!(manifest.capabilities_of(provider), [Capability::Chat]);
     }
 

@@ -23,16 +23,16 @@ impl Provider for Echo {
 }
 
 impl ModelProvider for Echo {
-    fn list_models(&self, _: &Instance) -> Opened {
+    fn list_models(&self, _: &Instance, _: ListModels) -> Opened {
         let mut model = Model::new("echo");
         model.display_name = Some("Echo".into());
-        Ok(kit::ready(Value::Models { models: vec![model] }))
+        Ok(kit::ready(Reply::models(vec![model])))
     }
 }
 
 impl TokenCounter for Echo {
     fn count_tokens(&self, _: &Instance, request: ChatRequest) -> Opened {
-        Ok(kit::ready(Value::TokenCount { input_tokens: count(&request) }))
+        Ok(kit::ready(Reply::token_count(count(&request))))
     }
 }
 

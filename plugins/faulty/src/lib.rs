@@ -17,7 +17,7 @@ use plugin_api::{
     exchange::LogLevel,
     http::{BlobEncoding, Piece},
     kit::{sse::SseEvent, stream::incomplete},
-    operation::{Account, EmbedRequest, Embeddings, KeyShape},
+    operation::{Account, EmbedRequest, Embeddings, KeyShape, Models, TokenCount},
     prelude::*,
 };
 use serde_json::json;
@@ -65,23 +65,23 @@ impl StreamingProvider for Faulty {
 }
 
 impl ModelProvider for Faulty {
-    fn list_models(&self, instance: &Instance) -> Opened {
+    fn list_models(&self, instance: &Instance, _: ListModels) -> Opened {
         match instance.text("models_fault") {
-            "wrong-value" => return Ok(kit::ready(Value::TokenCount { input_tokens: 1 })),
+            "wrong-value" => return Ok(kit::ready(Reply::TokenCount(TokenCount::new(1)))),
             "events" => return Ok(kit::say("models? which models?")),
             "no-value" => return Ok(Box::new(Nothing)),
             "two-values" => return Ok(Box::new(Twice)),
             _ => {}
         }
         if instance.base_url.is_empty() {
-            return Ok(kit::ready(Value::Models { models: vec![Model::new("rude")] }));
+            return Ok(kit::ready(Reply::Models(Models::new(vec![Model::new("rude")]))));
         }
         Ok(kit::call(HttpRequest::get(instance.url("/models")), |response| {
             if !response.is_success() {
                 return Err(response.failure());
             }
             let ids: Vec<String> = response.json()?;
-            Ok(Value::Models { models: ids.into_iter().map(Model::new).collect() })
+            Ok(Reply::Models(Models::new(ids.into_iter().map(Model::new).collect())))
         }))
     }
 }
@@ -102,7 +102,7 @@ impl ApiKeyProvider for Faulty {
             }
             let mut account = Account::default();
             account.name = Some(response.json()?);
-            Ok(Value::Account(account))
+            Ok(Reply::Account(account))
         }))
     }
 }
@@ -112,7 +112,7 @@ impl EmbeddingProvider for Faulty {
     fn embed(&self, _: &Instance, request: EmbedRequest) -> Opened {
         if request.model == "short" {
             let vectors = vec![vec![0.5]; request.inputs.len().saturating_sub(1)];
-            return Ok(kit::ready(Value::Embeddings(Embeddings::new(vectors, None))));
+            return Ok(kit::ready(Reply::Embeddings(Embeddings::new(vectors, None))));
         }
         Err(ProviderError::not_supported("embeddings"))
     }
@@ -241,7 +241,7 @@ impl Exchange for Broken {
                 (0..9).for_each(|_| out.text(0, &piece));
             }
             Fault::FloodOfEvents => (0..=1 << 20).for_each(|_| out.text(0, "")),
-            Fault::ValueInChat => out.value(&Value::Unit),
+            Fault::ValueInChat => out.value(&Reply::Unit),
             _ => {}
         }
         out.finish(FinishReason::Stop);
@@ -280,8 +280,8 @@ struct Twice;
 
 impl Exchange for Twice {
     fn step(&mut self, _: Timestamp, _: Input<'_>, out: &mut Outbox<'_>) {
-        out.value(&Value::Models { models: Vec::new() });
-        out.value(&Value::Models { models: Vec::new() });
+        out.value(&Reply::Models(Models::default()));
+        out.value(&Reply::Models(Models::default()));
         out.done();
     }
 }

@@ -11,7 +11,7 @@ mod settings;
 
 use dialects::openai_chat::{self, Decoder, Quirks};
 use plugin_api::{
-    operation::{Account, EmbedRequest},
+    operation::{Account, EmbedRequest, Models},
     prelude::*,
 };
 
@@ -41,11 +41,11 @@ impl StreamingProvider for OpenAiCompatible {
 }
 
 impl ModelProvider for OpenAiCompatible {
-    fn list_models(&self, instance: &Instance) -> Opened {
+    fn list_models(&self, instance: &Instance, _: ListModels) -> Opened {
         let listed = instance.texts("models");
         if !listed.is_empty() {
             let models = listed.into_iter().map(Model::new).collect();
-            return Ok(kit::ready(Value::Models { models }));
+            return Ok(kit::ready(Reply::Models(Models::new(models))));
         }
         let request = HttpRequest::get(settings::models_url(instance));
         Ok(kit::call(settings::decorate(instance, request), |response| {
@@ -53,7 +53,7 @@ impl ModelProvider for OpenAiCompatible {
                 return Err(openai_chat::error::failure(&response));
             }
             let models = openai_chat::models::decode(&response.body)?;
-            Ok(Value::Models { models })
+            Ok(Reply::Models(Models::new(models)))
         }))
     }
 }
@@ -70,7 +70,7 @@ impl EmbeddingProvider for OpenAiCompatible {
                 return Err(openai_chat::error::failure(&response));
             }
             let embeddings = openai_chat::embeddings::decode(&response.body, inputs)?;
-            Ok(Value::Embeddings(embeddings))
+            Ok(Reply::Embeddings(embeddings))
         }))
     }
 }
@@ -84,7 +84,7 @@ impl ApiKeyProvider for OpenAiCompatible {
         let request = settings::decorate(instance, HttpRequest::get(url));
         Ok(kit::call(request, |response| {
             if response.is_success() {
-                Ok(Value::Account(Account::default()))
+                Ok(Reply::Account(Account::default()))
             } else {
                 Err(openai_chat::error::failure(&response))
             }

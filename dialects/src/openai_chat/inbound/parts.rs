@@ -148,7 +148,7 @@ fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
 
 fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data) {
-        (Some(id), _) => Media::new(DataSource::File { id }),
+        (Some(id), _) => Media::new(DataSource::file(id)),
         (None, Some(uri)) => {
             let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
             let (media_type, data) =

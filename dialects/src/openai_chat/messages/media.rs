@@ -86,7 +86,7 @@ pub(super) fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a
             };
             Ok(Form::Audio { bytes, format })
         }
-        (Content::File(_), DataSource::File { id }, _) => Ok(Form::FileId(id)),
+        (Content::File(_), DataSource::File { id, .. }, _) => Ok(Form::FileId(id)),
         (Content::File(_), _, Some(bytes)) => Ok(Form::FileData {
             prefix: prefix("application/octet-stream"),
             bytes,

@@ -210,7 +210,7 @@ impl Answer {
             conversation,
             finish_reason: self.transcript.finish.map(FinishReason::as_str),
             interrupted: matches!(self.end, End::Interrupted(_)),
-            usage: self.transcript.usage,
+            usage: self.transcript.usage.clone(),
             time_to_first_ms: self.first.map(ms),
             total_ms: ms(self.total),
         }

@@ -70,7 +70,7 @@ impl Talk<'_> {
             let mut turn: Vec<_> = system.map(Message::system).into_iter().collect();
             turn.extend([user.clone(), said.clone()]);
             self.messages.extend([user, said]);
-            self.store(&turn, answer.transcript.usage).await?;
+            self.store(&turn, answer.transcript.usage.clone()).await?;
         }
         if self.style.json {
             let id = self.conversation.as_ref().map(|conversation| conversation.id.as_str());
