@@ -26,7 +26,7 @@ fn an_answer_goes_to_stdout_and_everything_else_to_stderr() {
     echo(&["-o", "delay_ms=1", "one two three"]).stdout("one two three\n").success();
     echo(&["-v", "hello"])
         .stdout("hello\n")
-        .stderr("model echo/echo; tokens in 1, out 1; first after [..] s; total [..] s\n")
+        .stderr("model echo/echo; tokens in 1, out 1; first after [..] s; total [..]\n")
         .success();
 }
 
@@ -196,10 +196,32 @@ fn ctrl_c_keeps_what_came_and_closes_upstream() {
     let output = running.wait();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("one two\n", ""));
-    let shown = test.args_of(["conversations", "list", "--json"]);
-    assert!(shown.stdout.contains("\"lab/m\""), "{}", shown.stdout);
-    let exported = test.args_of(["chat", "-c", "-m", "faulty/rude", "go on"]);
-    assert_eq!(exported.stdout, "go on\n");
+    let export = test.args_of(["conversations", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&export.stdout).unwrap();
+    let id = listed["conversations"][0]["id"].as_str().unwrap();
+    let shown = test.args_of(["conversations", "show", id]).stdout;
+    assert!(shown.contains("hello") && shown.contains("one two"), "{shown}");
+    let more = test.args_of(["chat", "-c", "-m", "faulty/rude", "go on"]);
+    assert_eq!(more.stdout, "go on\n");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_all() {
+    // More than a pipe holds, so that a write meets the closed end.
+    let rest = "two ".repeat(100_000);
+    let upstream = Upstream::always(Reply::sse().event("one ").event(&rest).hang());
+    let test = lab(&upstream);
+    let program = env!("CARGO_BIN_EXE_maestro");
+    let piped = format!("'{program}' chat -m lab/m hello | head -c 3");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &piped])
+        .env("MAESTRO_HOME", test.home())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "one");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    upstream.wait_for_closed(1);
 }
 
 #[test]

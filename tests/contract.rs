@@ -38,6 +38,11 @@ fn each_broken_rule_is_named_after_what_was_said_until_then() {
             ("panic-in-drop", "hello", String::new()),
             ("event-after-done", "hello", broke("nothing-after-end", "`text-delta` after the end")),
             ("done-twice", "hello", broke("nothing-after-end", "`done` after the end")),
+            (
+                "fail-twice",
+                "hello",
+                "provider `faulty` failed: provider overloaded: once".to_owned(),
+            ),
             ("text-after-finish", "hello", broke("finish-is-last", "`text-delta` after `finish`")),
             ("finish-twice", "hello", broke("finish-is-last", "`finish` after `finish`")),
             (
@@ -214,6 +219,7 @@ fn a_list_of_models_must_be_one_and_only_one() {
     });
 }
 
+/// The rule `declared-is-implemented`, which is checked before an exchange runs.
 #[test]
 fn what_is_declared_and_not_there_is_found() {
     let test = Test::new().plugin("faulty").plugin("echo");

@@ -66,7 +66,6 @@ fn prepare(root: &Path) {
     };
     for (source, to) in [
         ("plugin-api/src", "plugin-api/src"),
-        ("plugin-api/benches", "plugin-api/benches"),
         ("plugins/echo/src", "echo/src"),
         ("host/src/plugin", "probe/src/plugin"),
     ] {
@@ -76,10 +75,15 @@ fn prepare(root: &Path) {
     for (source, to) in [
         ("plugin-api/Cargo.toml", "plugin-api/Cargo.toml"),
         ("plugins/echo/Cargo.toml", "echo/Cargo.toml"),
-        ("host/src/plugin.rs", "probe/src/plugin.rs"),
     ] {
-        files.push((to.into(), fs::read_to_string(from.join(source)).unwrap()));
+        // Tests and benchmarks stay behind, and what only they need.
+        let text = fs::read_to_string(from.join(source)).unwrap();
+        let mut member: toml::Table = text.parse().unwrap();
+        member.retain(|section, _| ["package", "lib", "lints", "dependencies"].contains(&section));
+        files.push((to.into(), toml::to_string(&member).unwrap()));
     }
+    let plugin = fs::read_to_string(from.join("host/src/plugin.rs")).unwrap();
+    files.push(("probe/src/plugin.rs".into(), plugin));
     let changes: toml::Table =
         fs::read_to_string(fixture.join("changes.toml")).unwrap().parse().unwrap();
     for change in changes["change"].as_array().unwrap() {

@@ -192,3 +192,14 @@ fn commands_in_the_documents_exist() {
         }
     }
 }
+
+#[test]
+fn every_rule_is_seen_to_fail() {
+    let text = read("tests/contract.rs");
+    for rule in host::exchange::grammar::Rule::ALL {
+        assert!(
+            text.contains(&format!("\"{rule}\"")) || text.contains(&format!("`{rule}`")),
+            "{rule}"
+        );
+    }
+}

@@ -396,6 +396,10 @@ impl Driver {
         warn!(plugin = self.plugin, %rule, detail, "contract broken");
         self.over = true;
         self.upstream = Upstream::None;
+        // An error is the last delivery, and the first one says what the user wants to know.
+        if matches!(self.ready.back(), Some(Err(_))) {
+            return;
+        }
         self.ready.push_back(Err(ExchangeError::Contract {
             plugin: self.plugin.clone(),
             rule,

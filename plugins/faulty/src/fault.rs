@@ -40,6 +40,7 @@ faults! {
     PanicOnCancel = "panic-on-cancel": "Says something, waits, and panics when it is told to stop.",
     EventAfterDone = "event-after-done": "Says more after `done`.",
     DoneTwice = "done-twice": "Is done twice.",
+    FailTwice = "fail-twice": "Fails twice.",
     TextAfterFinish = "text-after-finish": "Says more after the finish.",
     FinishTwice = "finish-twice": "Finishes twice.",
     DoneWithoutFinish = "done-without-finish": "Is done and never finished.",

@@ -226,6 +226,10 @@ impl Exchange for Broken {
             }
             Fault::FinishTwice => out.finish(FinishReason::Stop),
             Fault::DoneWithoutFinish => return out.done(),
+            Fault::FailTwice => {
+                out.fail(&ProviderError::new(ErrorKind::Overloaded, "once"));
+                return out.fail(&ProviderError::new(ErrorKind::Overloaded, "twice"));
+            }
             Fault::Stall => return,
             Fault::PanicOnCancel => return out.wake_at(Timestamp(u64::MAX)),
             Fault::ToolDeltaBeforeStart => out.tool_arguments(part, "{}"),
