@@ -51,7 +51,10 @@ fn logged_in(upstream: &Upstream) -> Test {
 
 #[test]
 fn a_dropped_file_is_there_in_the_next_command_and_gone_after() {
-    let test = Test::new().args(["providers"]).stderr("no provider is ready\n").success();
+    let test = Test::new()
+        .args(["providers"])
+        .stderr("no plugin is there; put one into `[HOME]/plugins`\n")
+        .success();
     let test = test
         .plugin("echo")
         .args(["providers"])
@@ -61,7 +64,9 @@ fn a_dropped_file_is_there_in_the_next_command_and_gone_after() {
         )
         .success();
     fs::remove_file(test.plugin_path("echo")).unwrap();
-    test.args(["providers"]).stderr("no provider is ready\n").success();
+    test.args(["providers"])
+        .stderr("no plugin is there; put one into `[HOME]/plugins`\n")
+        .success();
 }
 
 #[test]

@@ -75,7 +75,9 @@ fn each_broken_rule_is_named_after_what_was_said_until_then() {
             (
                 "foreign-origin",
                 "",
-                refused("origin `http://127.0.0.1:9` is not declared by the provider (declared: )"),
+                refused(
+                    "origin `http://127.0.0.1:9` is not declared by the provider (declared: none)",
+                ),
             ),
             ("user-info", "", refused("a URL must not carry a user name or password")),
         ] {

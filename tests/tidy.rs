@@ -203,3 +203,11 @@ fn every_rule_is_seen_to_fail() {
         );
     }
 }
+
+#[test]
+fn the_plugin_of_the_readme_is_the_one_that_is_built() {
+    let readme = read("README.md");
+    let (_, behind) = readme.split_once("```rust\n").expect("the README shows a plugin");
+    let (shown, _) = behind.split_once("```").expect("the example ends");
+    assert_eq!(shown, read("plugins/shout/src/lib.rs"));
+}

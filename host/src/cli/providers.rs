@@ -69,13 +69,20 @@ async fn list(args: &ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
         return output.document(&Document::new().with("providers", &shown));
     }
     let table = if args.all { full_table(&shown) } else { ready_table(&shown) };
-    if table.is_empty() {
+    if table.is_empty() && hidden.is_empty() {
+        let folder = maestro.home().plugins();
+        output.note(&format!("no plugin is there; put one into `{}`", folder.display()));
+    } else if table.is_empty() {
         output.note("no provider is ready");
     } else {
         output.data(table)?;
     }
     if !hidden.is_empty() {
         output.note(&summary(&hidden));
+    }
+    let refused = maestro.refused_plugins().len();
+    if refused > 0 {
+        output.note(&format!("{refused} files were refused; `maestro plugin list` says why"));
     }
     Ok(())
 }

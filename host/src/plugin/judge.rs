@@ -12,6 +12,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use plugin_api::{CONTRACT_VERSION, id::is_valid_id, manifest::Manifest};
@@ -91,7 +92,7 @@ impl Judge {
         check(&manifest)?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
         let copy = self.copy_path(&manifest.id, &hash);
-        if !copy.exists() {
+        if !is_whole(&copy, found.stamp.size) {
             write_private(&copy, &bytes).map_err(RefusalError::Io)?;
         }
         let known = Known {
@@ -120,9 +121,29 @@ impl Judge {
         }
         let paths: HashSet<&Path> = found.iter().map(|f| f.path.as_path()).collect();
         self.known.retain(|path, _| paths.contains(path.as_path()));
+        self.forget_old_copies();
         let json = serde_json::to_vec(&self.known).unwrap_or_default();
         if let Err(error) = write_private(&self.folder.join(verdicts_name()), &json) {
             debug!(%error, "verdicts are not kept");
+        }
+    }
+
+    /// Deletes copies that no file stands for any more. A young one may be another process's, which
+    /// judges other folders and is about to load it.
+    fn forget_old_copies(&self) {
+        let mut kept = HashSet::new();
+        for known in self.known.values() {
+            if let Ok(manifest) = Manifest::from_json(known.manifest.as_bytes()) {
+                kept.insert(self.copy_path(&manifest.id, &known.hash));
+            }
+        }
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let age = entry.metadata().and_then(|metadata| metadata.modified());
+            let old = age.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > COPY_GRACE));
+            if old && path.extension().is_some_and(|ext| ext == "so") && !kept.contains(&path) {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 
@@ -133,8 +154,7 @@ impl Judge {
         }
         let manifest = Manifest::from_json(known.manifest.as_bytes()).ok()?;
         let copy = self.copy_path(&manifest.id, &known.hash);
-        let whole = fs::metadata(&copy).is_ok_and(|copy| copy.len() == found.stamp.size);
-        whole.then(|| Judged {
+        is_whole(&copy, found.stamp.size).then(|| Judged {
             path: found.path.clone(),
             provenance: found.provenance,
             hash: known.hash.clone(),
@@ -147,6 +167,15 @@ impl Judge {
     fn copy_path(&self, id: &str, hash: &str) -> PathBuf {
         self.folder.join(format!("{id}-{hash}.so"))
     }
+}
+
+/// How long a copy without a file is kept.
+const COPY_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Reports whether a copy has the size of its original. A copy that lost its contents when the
+/// machine did has another one.
+fn is_whole(copy: &Path, size: u64) -> bool {
+    fs::metadata(copy).is_ok_and(|copy| copy.len() == size)
 }
 
 fn stamp_words(stamp: Stamp) -> [String; 5] {

@@ -88,9 +88,9 @@ impl Transport {
             Origin::of(&url).map_err(|error| TransportError::refused(error.to_string()))?;
         if !route.origins.contains(&origin) {
             let allowed: Vec<String> = route.origins.iter().map(ToString::to_string).collect();
+            let allowed = if allowed.is_empty() { "none".into() } else { allowed.join(", ") };
             return Err(TransportError::refused(format!(
-                "origin `{origin}` is not declared by the provider (declared: {})",
-                allowed.join(", ")
+                "origin `{origin}` is not declared by the provider (declared: {allowed})"
             )));
         }
         if origin.is_exposed() && !route.allow_plain_http {

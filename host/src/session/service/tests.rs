@@ -1,4 +1,4 @@
-use std::{path::PathBuf, thread, time::Instant};
+use std::{path::PathBuf, thread};
 
 use plugin_api::PluginId;
 use secrecy::ExposeSecret;
@@ -388,42 +388,4 @@ async fn async_callers_use_the_blocking_pool() {
     assert_eq!(made.unwrap().name, name("work"));
     let panicked = sessions.blocking(|_| -> Result<(), SessionError> { panic!("on purpose") });
     assert!(matches!(panicked.await, Err(SessionError::Panicked)));
-}
-
-/// The budget of DESIGN section 10. Timings on a shared machine vary, so this runs on request:
-/// `cargo test -p host --release -- --ignored lookups_keep --nocapture`.
-#[test]
-#[ignore = "measures time"]
-fn lookups_keep_their_budget_with_ten_thousand_sessions() {
-    let fixture = Fixture::new();
-    let sessions = &fixture.sessions;
-    let id = sessions.create(&login("work", "sk-0123456789"), &NOW).unwrap().id;
-    fixture.sql(
-        "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-         INSERT INTO saved_authentications (id, provider, auth_type, name, credentials, created_at,
-             updated_at)
-         SELECT 'id' || i, 'acme', 'api_key', 'name' || i, randomblob(300), 1, 1 FROM n;",
-    );
-    let median = |mut work: Box<dyn FnMut() + '_>| {
-        let mut nanos: Vec<_> = (0..2001)
-            .map(|_| {
-                let start = Instant::now();
-                work();
-                start.elapsed().as_nanos()
-            })
-            .collect();
-        nanos.sort_unstable();
-        nanos[1000]
-    };
-    let (acme, work) = (provider("acme"), name("work"));
-    let cached = median(Box::new(|| drop(sessions.resolve(&acme, Some(&work), None).unwrap())));
-    let stored = median(Box::new(|| {
-        let found = sessions.store().lookup_session(&acme, None, Some(&work)).unwrap();
-        drop(found.into_iter().map(|sealed| sessions.open_sealed(sealed).unwrap()).next());
-    }));
-    let by_default = median(Box::new(|| {
-        assert_eq!(sessions.store().lookup_session(&acme, None, None).unwrap()[0].info.id, id);
-    }));
-    println!("cached {cached} ns, stored {stored} ns, default {by_default} ns");
-    assert!(cached < 20_000 && stored < 200_000 && by_default < 200_000);
 }
