@@ -1,10 +1,11 @@
 //! The Maestro host, embeddable. In layer order, from the street inward:
 //!
-//! `cli` is the edge; [`maestro`] is the universal interface that it (and an embedding program)
+//! [`cli`] is the edge; [`maestro`] is the universal interface that it (and an embedding program)
 //! calls; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is the life of a
 //! library; [`session`] keeps named logins; [`transport`] is the only place that touches the
 //! network.
 
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod home;

@@ -22,11 +22,12 @@ use std::{
 use plugin_api::ProviderId;
 use tokio::sync::OnceCell;
 
+pub use crate::plugin::honesty::Check;
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use view::{
-    Check, Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
+    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, SessionView, SettingInfo, one_line,
 };
 

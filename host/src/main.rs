@@ -1,2 +1,7 @@
-//! Scaffold.
-fn main() {}
+//! The program `maestro`. Everything is in [`host::cli`], so that it can be tested.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    host::cli::main()
+}

@@ -355,7 +355,7 @@ pub enum DataSource {
     /// Here. The host replaces it with [`DataSource::Blob`] before a plugin sees the request.
     Inline {
         /// The bytes, not encoded.
-        #[serde(with = "serde_bytes")]
+        #[serde(with = "crate::media_bytes")]
         data: Vec<u8>,
     },
     /// With the host; a plugin places it in a body as a [`Piece::Blob`](crate::http::Piece::Blob),

@@ -118,7 +118,7 @@ pub enum ChatEvent {
         /// MIME type such as `image/png`.
         media_type: String,
         /// The new bytes, not encoded.
-        #[serde(with = "serde_bytes")]
+        #[serde(with = "crate::media_bytes")]
         data: Vec<u8>,
     },
     /// Tokens used so far; cumulative, the last one counts.

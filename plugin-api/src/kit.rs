@@ -1,7 +1,7 @@
 //! Ready-made exchanges and parsers. Authors seldom write the state machine themselves.
 //!
-//! [`say`] and [`ready`] answer without a request; [`call`] makes one request with one typed answer;
-//! [`paginate`] follows pages; [`body`] writes JSON around the host's blobs and [`native`] around a
+//! [`say`] and [`ready`] answer without a request; [`call()`] makes one request with one typed answer;
+//! [`paginate()`] follows pages; [`body`] writes JSON around the host's blobs and [`native`] around a
 //! client's own body; [`stream`] reads server-sent events or NDJSON as they come; [`failure`] turns
 //! HTTP answers into typed errors, [`time`] the vendors' timestamps into numbers; [`replay`] runs an
 //! exchange against recorded bytes, in tests.

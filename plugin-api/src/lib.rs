@@ -50,6 +50,7 @@ pub mod id;
 pub mod instance;
 pub mod kit;
 pub mod manifest;
+mod media_bytes;
 pub mod operation;
 pub mod provider;
 pub mod rules;

@@ -3,7 +3,7 @@
 //! An author writes a [`PluginSpec`] as a constant; `export_plugin!` turns it into JSON while the
 //! plugin compiles and puts that into the library's `.maestro.manifest` section. The host reads the
 //! section as a [`Manifest`] without loading the file. Each pair below is declared once, in
-//! [`data!`](crate::data): the *spec* is `Copy` and borrows for `'static`, so that it can be built in
+//! `data!`: the *spec* is `Copy` and borrows for `'static`, so that it can be built in
 //! a constant, the other is owned and read with serde.
 
 mod data;

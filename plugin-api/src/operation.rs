@@ -139,6 +139,23 @@ impl Reply {
     pub fn token_count(input_tokens: u64) -> Self {
         Self::TokenCount(TokenCount::new(input_tokens))
     }
+
+    /// Returns the name of its kind.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Models(_) => "models",
+            Self::Model(_) => "model",
+            Self::Embeddings(_) => "embeddings",
+            Self::TokenCount(_) => "token_count",
+            Self::Chunks(_) => "chunks",
+            Self::Account(_) => "account",
+            Self::AuthUrl(_) => "auth_url",
+            Self::Tokens(_) => "tokens",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A request for the models of a provider.

@@ -45,6 +45,8 @@ pub enum Rule {
     OutputBudget,
     /// A declared capability is implemented.
     DeclaredIsImplemented,
+    /// A plugin does not panic.
+    NeverPanics,
 }
 
 impl Rule {
@@ -65,6 +67,7 @@ impl Rule {
             Self::WellFormedMessages => "well-formed-messages",
             Self::OutputBudget => "output-budget",
             Self::DeclaredIsImplemented => "declared-is-implemented",
+            Self::NeverPanics => "never-panics",
         }
     }
 }
@@ -85,6 +88,7 @@ impl Rule {
         Self::WellFormedMessages,
         Self::OutputBudget,
         Self::DeclaredIsImplemented,
+        Self::NeverPanics,
     ];
 
     /// Returns what the rule demands, in one sentence.
@@ -106,6 +110,7 @@ impl Rule {
             Self::WellFormedMessages => "Messages hold what their kind says.",
             Self::OutputBudget => "A step's output stays within its budget.",
             Self::DeclaredIsImplemented => "A declared capability is implemented.",
+            Self::NeverPanics => "A plugin does not panic.",
         }
     }
 }

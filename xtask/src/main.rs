@@ -1,2 +1,46 @@
-//! Scaffold.
-fn main() {}
+//! The project's chores. `cargo xtask help` lists them.
+
+mod bench;
+mod dist;
+mod quickstart;
+mod run;
+mod upstream;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask quickstart            builds into dist/ and proves the product in a temporary home
+cargo xtask test [FILTER…]        builds what the tests load, then passes every test
+cargo xtask dist                  builds the host and the bundled plugins into dist/
+cargo xtask install --prefix P    puts dist/ below P: P/bin/maestro, P/lib/maestro/plugins
+cargo xtask bench                 measures the budgets and prints them beside their goals
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match chore(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["quickstart"] => quickstart::quickstart(),
+        ["test", filter @ ..] => run::test(filter),
+        ["dist"] => dist::dist().map(drop),
+        ["install", "--prefix", prefix] => dist::install(prefix.as_ref()),
+        ["bench"] => bench::bench(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("unknown chore `{}`\n\n{HELP}", words.join(" ")),
+    }
+}

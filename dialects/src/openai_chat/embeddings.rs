@@ -10,7 +10,7 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error;
+use super::{error, sources};
 use crate::{
     lenient::{Count, or_default},
     loss::RequestError,
@@ -131,7 +131,7 @@ pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
 }
 
 fn floats(text: &str) -> Option<Vec<f32>> {
-    let bytes = STANDARD.decode(text).ok()?;
+    let bytes = sources::base64(text)?;
     let (floats, rest) = bytes.as_chunks::<4>();
     rest.is_empty().then(|| floats.iter().map(|float| f32::from_le_bytes(*float)).collect())
 }

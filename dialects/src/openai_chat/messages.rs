@@ -1,14 +1,16 @@
 //! Writes the messages of a request.
 
+mod media;
+
 use plugin_api::{
     chat::{
-        CacheControl, Content, ContentPart, DataSource, Media, Message, Role, ToolCall, ToolKind,
-        ToolResult,
+        CacheControl, Content, ContentPart, Media, Message, Role, ToolCall, ToolKind, ToolResult,
     },
-    kit::body::{Array, Bytes, Object},
+    kit::body::{Array, Bytes},
 };
 use serde_json::{Value, json};
 
+use self::media::{breakpoint, media};
 use super::{Quirks, ReasoningBack, SystemRole, ToolIds, calls::short_id, token};
 use crate::loss::Loss;
 
@@ -155,15 +157,13 @@ impl Writer<'_> {
             o.optional("name", message.name.as_ref());
             match parts {
                 [] => o.field("content", ""),
-                [
-                    (
-                        nth,
-                        ContentPart {
-                            content: Content::Text(text), cache: None, continuity, ..
-                        },
-                    ),
-                ] => {
-                    if !text.citations.is_empty() || !continuity.is_empty() {
+                // One text is sent as a text: not every server reads arrays.
+                [(nth, part)]
+                    if !self.marks(part)
+                        && let Content::Text(text) = &part.content =>
+                {
+                    self.cache(*nth, part.cache.as_ref());
+                    if !text.citations.is_empty() || !part.continuity.is_empty() {
                         self.dropped(&format!("parts[{nth}]"), "lost its citations or tokens");
                     }
                     o.field("content", &text.text);
@@ -175,6 +175,11 @@ impl Writer<'_> {
                 }),
             }
         });
+    }
+
+    /// Reports whether a part carries a mark that only an array can hold.
+    fn marks(&self, part: &ContentPart) -> bool {
+        part.cache.is_some() && self.quirks.supports_cache_breakpoints
     }
 
     fn part(&mut self, nth: usize, part: &ContentPart, out: &mut Array<'_>) {
@@ -436,105 +441,4 @@ struct Said {
     content: Vec<Value>,
     refusal: Option<String>,
     calls: Vec<Value>,
-}
-
-/// The form that a medium takes on the wire.
-enum Form<'a> {
-    ImageUrl { url: &'a str, detail: Option<&'a String> },
-    ImageData { prefix: String, bytes: Bytes<'a>, detail: Option<&'a String> },
-    Audio { bytes: Bytes<'a>, format: &'a str },
-    FileId(&'a str),
-    FileData { prefix: String, bytes: Bytes<'a>, name: Option<&'a String> },
-}
-
-impl Form<'_> {
-    fn write(&self, out: &mut Array<'_>, cache: Option<&CacheControl>) {
-        out.object(|o| {
-            match self {
-                Self::ImageUrl { url, detail } => {
-                    o.field("type", "image_url");
-                    o.object("image_url", |o| {
-                        o.field("url", url);
-                        o.optional("detail", *detail);
-                    });
-                }
-                Self::ImageData { prefix, bytes, detail } => {
-                    o.field("type", "image_url");
-                    o.object("image_url", |o| {
-                        o.data("url", prefix, *bytes);
-                        o.optional("detail", *detail);
-                    });
-                }
-                Self::Audio { bytes, format } => {
-                    o.field("type", "input_audio");
-                    o.object("input_audio", |o| {
-                        o.data("data", "", *bytes);
-                        o.field("format", format);
-                    });
-                }
-                Self::FileId(id) => {
-                    o.field("type", "file");
-                    o.object("file", |o| o.field("file_id", id));
-                }
-                Self::FileData { prefix, bytes, name } => {
-                    o.field("type", "file");
-                    o.object("file", |o| {
-                        o.data("file_data", prefix, *bytes);
-                        o.optional("filename", *name);
-                    });
-                }
-            }
-            breakpoint(o, cache);
-        });
-    }
-}
-
-fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a>, &'static str> {
-    let (Content::Image(media) | Content::Audio(media) | Content::File(media)) = content else {
-        return Err("is no medium");
-    };
-    let bytes = Bytes::of(&media.source);
-    let prefix =
-        |default: &str| format!("data:{};base64,", media.media_type.as_deref().unwrap_or(default));
-    let detail = media.detail.as_ref();
-    match (content, &media.source, bytes) {
-        (Content::Image(_), _, Some(bytes)) => {
-            Ok(Form::ImageData { prefix: prefix("image/png"), bytes, detail })
-        }
-        (Content::Image(_), DataSource::Url { url }, _) if quirks.supports_image_url => {
-            Ok(Form::ImageUrl { url, detail })
-        }
-        (Content::Image(_), DataSource::Url { .. }, _) => {
-            Err("is an address, and this server fetches none")
-        }
-        (Content::Audio(_), _, Some(bytes)) => {
-            let format = match media.media_type.as_deref() {
-                None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => "wav",
-                Some("audio/mpeg" | "audio/mp3") => "mp3",
-                Some(other) => other.strip_prefix("audio/").unwrap_or(other),
-            };
-            Ok(Form::Audio { bytes, format })
-        }
-        (Content::File(_), DataSource::File { id, .. }, _) => Ok(Form::FileId(id)),
-        (Content::File(_), _, Some(bytes)) => Ok(Form::FileData {
-            prefix: prefix("application/octet-stream"),
-            bytes,
-            name: media.name.as_ref(),
-        }),
-        _ => Err("is where this format cannot point to"),
-    }
-}
-
-fn breakpoint(o: &mut Object<'_>, cache: Option<&CacheControl>) {
-    let Some(cache) = cache else { return };
-    let mut value = json!({"mode": "explicit"});
-    if let Some(seconds) = cache.ttl_seconds {
-        let ttl = if seconds % 60 == 0 && seconds > 0 {
-            format!("{}m", seconds / 60)
-        } else {
-            format!("{seconds}s")
-        };
-        value["ttl"] = ttl.into();
-    }
-    o.field("prompt_cache_breakpoint", &value);
 }

@@ -19,6 +19,8 @@ use crate::loss::{Encoded, Loss};
 /// The caller decides what becomes of the losses: [`Encoded::or_refuse`] refuses a request that
 /// would mean something else, [`Decoder::after`](super::Decoder::after) warns of the others.
 ///
+/// A native body is not looked at: what passes through is not encoded.
+///
 /// # Errors
 ///
 /// `InvalidRequest` when a value has no JSON form.

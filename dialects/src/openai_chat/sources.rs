@@ -1,6 +1,9 @@
 //! Where an answer's claims come from, and pictures that it carries.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use plugin_api::chat::Citation;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -103,7 +106,19 @@ pub(super) fn data_uri(uri: &str) -> Option<(String, Vec<u8>)> {
     let (head, data) = uri.strip_prefix("data:")?.split_once(',')?;
     let (media_type, _) = head.split_once(";base64")?;
     let media_type = media_type.split(';').next().unwrap_or_default();
-    Some((media_type.to_owned(), STANDARD.decode(data).ok()?))
+    Some((media_type.to_owned(), base64(data)?))
+}
+
+/// Reads Base64, with or without padding, white space between its lines allowed.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    LENIENT.decode(text).ok().or_else(|| {
+        let joined: String = text.split_ascii_whitespace().collect();
+        LENIENT.decode(joined).ok()
+    })
 }
 
 /// Reads Mistral's `reference_ids` as one citation that keeps its form.
@@ -149,6 +164,10 @@ impl Details {
             self.merge(map, &detail);
         }
         shown
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Returns all details as JSON, unless there are none.

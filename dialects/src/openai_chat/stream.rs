@@ -302,7 +302,7 @@ impl Decoder {
                 self.say(channel, text, out);
             }
         }
-        if details.token().is_none() {
+        if details.is_empty() {
             return;
         }
         let part = part.unwrap_or_else(|| match self.open {

@@ -98,7 +98,7 @@ pub struct Driver {
     provider: String,
     plugin: String,
     is_chat: bool,
-    expected: fn(&Reply) -> bool,
+    expected: Option<&'static str>,
     grammar: Grammar,
     vectors: Vectors,
     stepped: Stepped,
@@ -151,7 +151,7 @@ impl Driver {
             provider: order.instance.provider.to_string(),
             plugin: order.library.judged().manifest.id.clone(),
             is_chat: matches!(order.operation, Operation::Chat(_)),
-            expected: expected_value(&order.operation),
+            expected: expected_reply(&order.operation),
             grammar: Grammar::default(),
             vectors: Vectors::default(),
             stepped: Stepped::default(),
@@ -292,11 +292,19 @@ impl Driver {
                 .take(index, vector)
                 .map_err(|error| Violation::new(Rule::WellFormedMessages, error.to_string())),
             Effect::Value(mut value) => {
-                self.vectors.complete(&mut value);
-                if self.value_given || !(self.expected)(&value) {
-                    let detail = format!("{value:?}").chars().take(80).collect::<String>();
-                    return Err(Violation::new(Rule::ValueFitsOperation, detail));
+                let found = value.name();
+                let problem = match self.expected {
+                    None => format!("`{found}` in a chat"),
+                    Some(expected) if expected != found => {
+                        format!("`{found}` where `{expected}` is expected")
+                    }
+                    Some(_) if self.value_given => format!("a second `{found}`"),
+                    Some(_) => String::new(),
+                };
+                if !problem.is_empty() {
+                    return Err(Violation::new(Rule::ValueFitsOperation, problem));
                 }
+                self.vectors.complete(&mut value);
                 self.value_given = true;
                 self.ready.push_back(Ok(Delivery::Value(*value)));
                 Ok(())
@@ -311,6 +319,9 @@ impl Driver {
                 Ok(())
             }
             Effect::Done => self.done(),
+            Effect::Fail(error) if error.kind == ErrorKind::PluginPanic => {
+                Err(Violation::new(Rule::NeverPanics, error.message))
+            }
             Effect::Fail(error) => {
                 self.fail(error);
                 Ok(())
@@ -320,9 +331,12 @@ impl Driver {
     }
 
     fn send(&mut self, number: u32, request: HttpRequest) -> Result<(), Violation> {
-        let free = matches!(self.upstream, Upstream::None);
-        if !free || number != self.next_request {
-            let detail = format!("request {number} while {} is expected", self.next_request);
+        if !matches!(self.upstream, Upstream::None) {
+            let detail = format!("request {number} while {} is open", self.open_request());
+            return Err(Violation::new(Rule::OneRequestAtATime, detail));
+        }
+        if number != self.next_request {
+            let detail = format!("request {number}, expected {}", self.next_request);
             return Err(Violation::new(Rule::OneRequestAtATime, detail));
         }
         self.next_request += 1;
@@ -382,6 +396,10 @@ impl Driver {
         warn!(plugin = self.plugin, %rule, detail, "contract broken");
         self.over = true;
         self.upstream = Upstream::None;
+        // An error is the last delivery, and the first one says what the user wants to know.
+        if matches!(self.ready.back(), Some(Err(_))) {
+            return;
+        }
         self.ready.push_back(Err(ExchangeError::Contract {
             plugin: self.plugin.clone(),
             rule,
@@ -445,23 +463,22 @@ fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| now().0)
 }
 
-fn expected_value(operation: &Operation) -> fn(&Reply) -> bool {
-    match operation {
-        Operation::ListModels(_) => |value| matches!(value, Reply::Models(_)),
-        Operation::DescribeModel(_) => |value| matches!(value, Reply::Model(_)),
-        Operation::Embed(_) => |value| matches!(value, Reply::Embeddings(_)),
-        Operation::CountTokens(_) => |value| matches!(value, Reply::TokenCount(_)),
-        Operation::ListContextChunks(_) => |value| matches!(value, Reply::Chunks(_)),
-        Operation::DeleteContextChunk(_) | Operation::ValidateApiKey(_) => {
-            |value| matches!(value, Reply::Unit)
-        }
-        Operation::TestConnection => |value| matches!(value, Reply::Account(_)),
-        Operation::GenerateAuthUrl(_) => |value| matches!(value, Reply::AuthUrl(_)),
+/// Returns the kind of reply that an operation ends in; none for a chat.
+fn expected_reply(operation: &Operation) -> Option<&'static str> {
+    Some(match operation {
+        Operation::ListModels(_) => "models",
+        Operation::DescribeModel(_) => "model",
+        Operation::Embed(_) => "embeddings",
+        Operation::CountTokens(_) => "token_count",
+        Operation::ListContextChunks(_) => "chunks",
+        Operation::DeleteContextChunk(_) | Operation::ValidateApiKey(_) => "unit",
+        Operation::TestConnection => "account",
+        Operation::GenerateAuthUrl(_) => "auth_url",
         Operation::ExchangeCode(_)
         | Operation::RefreshToken(_)
-        | Operation::ExtractApiCredentials(_) => |value| matches!(value, Reply::Tokens(_)),
-        _ => |_| false,
-    }
+        | Operation::ExtractApiCredentials(_) => "tokens",
+        _ => return None,
+    })
 }
 
 fn name(effect: &Effect) -> String {

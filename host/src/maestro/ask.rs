@@ -297,19 +297,19 @@ impl Maestro {
         operation: Operation,
     ) -> Result<Reply, Error> {
         let chosen = self.choose(provider, session).await?;
-        let driver = self.drive(provider, &chosen, operation)?;
-        let value = value_of(driver).await;
-        self.noted(&chosen, value.as_ref().err());
-        value
+        self.run_as(provider, &chosen, operation).await
     }
 
-    /// Runs an operation that needs no session, and gets none.
-    pub(super) async fn run_unauthenticated(
+    /// Runs an operation that gives one value, with a session that is chosen already.
+    pub(super) async fn run_as(
         &self,
-        provider: &Arc<Provider>,
+        provider: &Provider,
+        chosen: &Chosen,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        value_of(self.drive(provider, &Chosen::nobody(), operation)?).await
+        let value = value_of(self.drive(provider, chosen, operation)?).await;
+        self.noted(chosen, value.as_ref().err());
+        value
     }
 
     fn drive(

@@ -174,7 +174,7 @@ impl Chosen {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
     }
 
-    fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
+    pub(super) fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
         Self {
             selector: Some(selector),
             info: plugin_session(provider, AuthKind::ApiKey),

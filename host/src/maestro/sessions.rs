@@ -9,7 +9,11 @@ use plugin_api::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Error, LoginPlan, Maestro, NewLogin, SessionView, choice, now_s, stamp};
+use super::{
+    Error, LoginPlan, Maestro, NewLogin, SessionView,
+    choice::{self, Chosen},
+    now_s, stamp,
+};
 use crate::{
     config::DeclaredSession,
     exchange::ExchangeError,
@@ -62,7 +66,7 @@ impl Maestro {
             provider: provider.id.clone(),
             name: login.name,
             credential: Credential::api_key(key, provider.binding()),
-            account: None,
+            account: login.account,
             replace: login.replace,
             make_default: false,
         };
@@ -102,7 +106,7 @@ impl Maestro {
         }
         if provider.can(Capability::ApiKey) {
             let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
-            match self.run_unauthenticated(provider, operation).await {
+            match self.run_as(provider, &Chosen::nobody(), operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
                 }
@@ -249,17 +253,36 @@ impl Maestro {
     pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
         let view = self.session(selector).await?;
         let provider = self.ready_provider(view.provider.as_str())?;
-        let asked = Some(view.selector.as_str());
-        let tested = if provider.can(Capability::ApiKey) {
-            self.run(provider, asked, Operation::TestConnection).await
+        let chosen = self.choose(provider, Some(&view.selector)).await?;
+        self.test(provider, &chosen).await
+    }
+
+    /// Tries a key without storing it, and says whose account it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Maestro::create_session`] for a key that cannot be one, and as
+    /// [`Maestro::test_session`].
+    pub async fn try_key(&self, provider: &str, key: &SecretString) -> Result<Account, Error> {
+        self.login_plan(provider)?;
+        let provider = self.ready_provider(provider)?;
+        let key = self.checked_key(provider, key).await?;
+        self.test(provider, &Chosen::with_key(provider, "the new key".into(), key)).await
+    }
+
+    async fn test(&self, provider: &Provider, chosen: &Chosen) -> Result<Account, Error> {
+        let operation = if provider.can(Capability::ApiKey) {
+            Operation::TestConnection
         } else if provider.can(Capability::Models) {
-            self.run(provider, asked, Operation::ListModels(ListModels::default())).await
+            Operation::ListModels(ListModels::default())
         } else {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        let Reply::Account(account) = tested? else { return Ok(Account::default()) };
-        Ok(account)
+        match self.run_as(provider, chosen, operation).await? {
+            Reply::Account(account) => Ok(account),
+            _ => Ok(Account::default()),
+        }
     }
 
     async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
@@ -284,7 +307,7 @@ impl Maestro {
     }
 
     /// Notes how a request with a stored session went.
-    pub(super) fn note(sessions: &Sessions, chosen: &choice::Chosen, error: Option<&Error>) {
+    pub(super) fn note(sessions: &Sessions, chosen: &Chosen, error: Option<&Error>) {
         let Some(session) = &chosen.stored else { return };
         let rejected = matches!(error, Some(Error::Exchange(error)) if error.is_authentication());
         let noted = if rejected {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     plugin::{
         Refusal,
+        honesty::Check,
         registry::{Plugin, Provider},
     },
     session::{AuthType, SessionInfo, SessionName, SessionStatus},
@@ -258,18 +259,6 @@ pub struct Compliance {
     pub checks: Vec<Check>,
 }
 
-/// One check of a plugin.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Check {
-    /// What is checked: a capability, `manifest` or `layout`.
-    pub what: String,
-    /// Whether it holds.
-    pub passed: bool,
-    /// What was found.
-    pub detail: Option<String>,
-}
-
 /// What a login would do, to be shown before anything is stored.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -301,8 +290,25 @@ pub struct NewLogin {
     pub name: SessionName,
     /// The key; surrounding white space is dropped.
     pub key: SecretString,
+    /// The account as the vendor names it, if the key was tried.
+    pub account: Option<String>,
     /// Whether to overwrite a session of that name.
     pub replace: bool,
+}
+
+impl NewLogin {
+    /// Makes a login that replaces nothing.
+    #[must_use]
+    pub fn new(provider: ProviderId, name: SessionName, key: impl Into<SecretString>) -> Self {
+        Self { provider, name, key: key.into(), account: None, replace: false }
+    }
+
+    /// Says whether to overwrite a session of that name.
+    #[must_use]
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
 }
 
 /// A session, as lists show it. Never the secret.

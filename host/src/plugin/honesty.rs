@@ -15,12 +15,24 @@ use plugin_api::{
     instance::Instance,
     operation::{EmbedRequest, ListContextChunks, ListModels, Operation},
 };
+use serde::Serialize;
 
 use super::{
     load::{Library, Stepped},
     registry::Plugin,
 };
-use crate::maestro::Check;
+
+/// One check of a plugin.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Check {
+    /// What is checked: a capability, `manifest` or `layout`.
+    pub what: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was found.
+    pub detail: Option<String>,
+}
 
 /// Checks every declared capability.
 #[must_use]

@@ -12,7 +12,7 @@ use std::{
 use plugin_api::{
     PluginId, ProviderId,
     auth::{ApiKeyScheme, AuthScheme, Placement},
-    capability::Capability,
+    capability::{Capability, Feature},
     instance::Instance,
     manifest::{Manifest, ProviderManifest},
 };
@@ -229,35 +229,34 @@ impl Registry {
 }
 
 /// Describes a provider that the configuration makes: like the manifest's provider of the same
-/// profile, or plain.
+/// profile; without a profile, as one that may understand all that any provider of the plugin does.
 fn like(manifest: &Manifest, id: &ProviderId, config: &ProviderConfig) -> ProviderManifest {
     let profile = config.profile.as_deref().unwrap_or_default();
     let model = manifest
         .providers
         .iter()
-        .find(|p| !profile.is_empty() && (p.profile == profile || p.id == profile))
-        .or_else(|| manifest.providers.iter().find(|p| p.profile.is_empty()));
-    let json = serde_json::json!({ "id": id, "auth": [{"type": "api_key", "optional": true}] });
-    let mut plain: ProviderManifest =
-        model.cloned().unwrap_or_else(|| serde_json::from_value(json).expect("it has an id"));
-    plain.id = id.to_string();
-    plain.display_name = id.to_string();
-    plain.profile = profile.to_owned();
-    // A key of the like's vendor is not a key of this server, and this server's need not exist.
-    for scheme in &mut plain.auth {
-        if let AuthScheme::ApiKey(scheme) = scheme {
-            scheme.env.clear();
-            scheme.obtain_url.clear();
-            scheme.prefix.clear();
-            scheme.min_length = 0;
-            scheme.optional = true;
-        }
-    }
-    plain.base_url.clear();
-    plain.origins.clear();
-    plain.docs_url.clear();
-    plain.local = false;
-    plain
+        .find(|p| !profile.is_empty() && (p.profile == profile || p.id == profile));
+    let mut features: Vec<Feature> =
+        manifest.providers.iter().flat_map(|p| p.features.iter().copied()).collect();
+    features.sort_unstable();
+    features.dedup();
+    // A key of the model's vendor is not a key of this server, so nothing of its scheme is kept but
+    // where it goes.
+    let placement = model.and_then(api_key_scheme).map(|scheme| &scheme.placement);
+    let json = serde_json::json!({
+        "id": id,
+        "display_name": id,
+        "profile": profile,
+        "features": model.map_or(&features[..], |model| &model.features[..]),
+        "without": model.map_or(&[][..], |model| &model.without[..]),
+        "dialects": model.map_or(&[][..], |model| &model.dialects[..]),
+        "auth": [{
+            "type": "api_key",
+            "optional": true,
+            "placement": placement.unwrap_or(&Placement::Bearer),
+        }],
+    });
+    serde_json::from_value(json).expect("it has an id, and the rest is made of manifests")
 }
 
 /// Makes a provider of its manifest and the configuration.

@@ -1,0 +1,162 @@
+//! Reads the content of a client's message: a text, or parts.
+
+use std::borrow::Cow;
+
+use plugin_api::{
+    chat::{CacheControl, Content, ContentPart, Continuity, DataSource, Media, Reasoning, Text},
+    kit::failure::duration_ms,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::read;
+use crate::{
+    loss::RequestError,
+    openai_chat::{
+        sources::{base64, data_uri},
+        token,
+    },
+};
+
+pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let json = raw.get();
+    if json == "null" || json == "\"\"" {
+        return Ok(Vec::new());
+    }
+    let field = || format!("messages[{at}].content");
+    if json.starts_with('"') {
+        return Ok(vec![ContentPart::text(read::<String>(json, field)?)]);
+    }
+    let list: Vec<&RawValue> = read(json, field)?;
+    list.iter()
+        .enumerate()
+        .map(|(nth, raw)| {
+            let field = || format!("messages[{at}].content[{nth}]");
+            part(read(raw.get(), field)?).map_err(|(name, message)| {
+                RequestError::new(format!("{}.{name}", field()), message)
+            })
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct WirePart<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    refusal: Option<String>,
+    #[serde(borrow)]
+    image_url: Option<WireImage<'a>>,
+    #[serde(borrow)]
+    input_audio: Option<WireAudio<'a>>,
+    #[serde(borrow)]
+    file: Option<WireFile<'a>>,
+    thinking: Option<Value>,
+    signature: Option<String>,
+    prompt_cache_breakpoint: Option<WireBreakpoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireImage<'a> {
+    Object {
+        #[serde(borrow)]
+        url: Cow<'a, str>,
+        detail: Option<String>,
+    },
+    Text(#[serde(borrow)] Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct WireAudio<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    format: String,
+}
+
+#[derive(Deserialize)]
+struct WireFile<'a> {
+    file_id: Option<String>,
+    #[serde(borrow)]
+    file_data: Option<Cow<'a, str>>,
+    filename: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireBreakpoint {
+    ttl: Option<String>,
+}
+
+type Fault = (&'static str, &'static str);
+
+fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
+    let mut tokens = Vec::new();
+    let content = match &*wire.kind {
+        "text" => Content::Text(Text::new(wire.text.ok_or(("text", "is missing"))?)),
+        "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
+        "image_url" => image(wire.image_url.ok_or(("image_url", "is missing"))?)?,
+        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "file" => file(wire.file.ok_or(("file", "is missing"))?)?,
+        "thinking" => {
+            tokens.extend(wire.signature.map(|it| Continuity::new(token::SIGNATURE, it)));
+            let text = match wire.thinking.unwrap_or_default() {
+                Value::String(text) => text,
+                list => {
+                    let pieces = list.as_array().into_iter().flatten();
+                    pieces.filter_map(|piece| piece["text"].as_str()).collect()
+                }
+            };
+            Content::Reasoning(Reasoning::new(text))
+        }
+        _ => return Err(("type", "is not a part of this format")),
+    };
+    let mut part: ContentPart = content.into();
+    part.continuity = tokens;
+    part.cache = wire.prompt_cache_breakpoint.map(|wire| {
+        let mut cache = CacheControl::default();
+        cache.ttl_seconds = wire.ttl.and_then(|ttl| duration_ms(&ttl)).map(|ms| ms / 1000);
+        cache
+    });
+    Ok(part)
+}
+
+fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
+    let (url, detail) = match wire {
+        WireImage::Object { url, detail } => (url, detail),
+        WireImage::Text(url) => (url, None),
+    };
+    let mut media = if url.starts_with("data:") {
+        let (media_type, data) =
+            data_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
+        Media::new(DataSource::Inline { data }).media_type(media_type)
+    } else {
+        Media::new(DataSource::Url { url: url.into_owned() })
+    };
+    media.detail = detail;
+    Ok(Content::Image(media))
+}
+
+fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
+    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
+    let media_type = match &*wire.format {
+        "mp3" => "audio/mpeg".to_owned(),
+        format => format!("audio/{format}"),
+    };
+    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
+}
+
+fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
+    let mut media = match (wire.file_id, wire.file_data) {
+        (Some(id), _) => Media::new(DataSource::file(id)),
+        (None, Some(uri)) => {
+            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
+            let (media_type, data) =
+                data_uri(&uri).or_else(bare).ok_or(("file.file_data", "is no Base64 data URI"))?;
+            Media::new(DataSource::Inline { data }).media_type(media_type)
+        }
+        (None, None) => return Err(("file", "neither `file_id` nor `file_data` is there")),
+    };
+    media.name = wire.filename;
+    Ok(Content::File(media))
+}

@@ -1,0 +1,63 @@
+//! The rules that can be broken, each by name.
+
+macro_rules! faults {
+    ($($name:ident = $text:literal: $meaning:literal,)*) => {
+        /// One way to break the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Returns the word that the option `fault` takes.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// Returns what it does, in one sentence.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    None = "none": "Keeps every rule.",
+    PanicAtStart = "panic-at-start": "Panics before anything is said.",
+    PanicInOpen = "panic-in-open": "Panics while the exchange is being opened.",
+    PanicMidStream = "panic-mid-stream": "Panics between two pieces of text.",
+    PanicInDrop = "panic-in-drop": "Answers well and panics when it is freed.",
+    PanicOnCancel = "panic-on-cancel": "Says something, waits, and panics when it is told to stop.",
+    EventAfterDone = "event-after-done": "Says more after `done`.",
+    DoneTwice = "done-twice": "Is done twice.",
+    FailTwice = "fail-twice": "Fails twice.",
+    TextAfterFinish = "text-after-finish": "Says more after the finish.",
+    FinishTwice = "finish-twice": "Finishes twice.",
+    DoneWithoutFinish = "done-without-finish": "Is done and never finished.",
+    Stall = "stall": "Neither asks for anything nor ends.",
+    ToolDeltaBeforeStart = "tool-delta-before-start": "Gives arguments of a call that never began.",
+    ToolCallNeverEnds = "tool-call-never-ends": "Finishes while a tool call is open.",
+    EmptyToolId = "empty-tool-id": "Calls a tool without an id.",
+    PartChangesKind = "part-changes-kind": "Reasons in a part that was text.",
+    TwoRequests = "two-requests": "Sends a second request while the first is open.",
+    ForeignOrigin = "foreign-origin": "Sends its request to an origin that nobody declared.",
+    UserInfo = "user-info": "Puts a name and a password into a URL.",
+    Placeholder = "placeholder": "Hopes that the host fills a placeholder in URL, header or body.",
+    QueryCredential = "query-credential": "Asks for the credential in a query parameter.",
+    HostHeader = "host-header": "Sets a header that belongs to the host.",
+    BadHeader = "bad-header": "Hides a second header behind a line break.",
+    FloodOfBytes = "flood-of-bytes": "Puts out more bytes in one step than a step may.",
+    FloodOfEvents = "flood-of-events": "Puts out more events in one step than a step may.",
+    ValueInChat = "value-in-chat": "Gives a value where events are due.",
+    UnknownBlob = "unknown-blob": "Names bytes in its request's body that nobody gave it.",
+}

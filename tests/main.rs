@@ -1,0 +1,17 @@
+//! The end-to-end suite: the real binary, the facade, real plugins, real sockets.
+//!
+//! One file per capability; `harness.rs` gives each test a home of its own and `upstream.rs` a server
+//! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
+
+mod ask;
+mod chat;
+mod cli;
+mod contract;
+mod evolution;
+mod harness;
+mod plugin_life;
+mod servers;
+mod sessions;
+mod tidy;
+mod transport;
+mod upstream;

@@ -1,0 +1,77 @@
+//! Builds and installs a release: the program and the plugins that come with it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::run;
+
+/// Plugins that come with the program.
+const BUNDLED: &[&str] = &["echo", "openai-compatible"];
+
+/// Where plugins are, relative to the prefix. The host looks there from its own place.
+const PLUGINS: &str = "lib/maestro/plugins";
+
+/// What was built.
+pub(crate) struct Dist {
+    /// `dist/`.
+    pub(crate) folder: PathBuf,
+    /// `dist/bin/maestro`.
+    pub(crate) program: PathBuf,
+}
+
+/// Builds in release into `dist/`.
+pub(crate) fn dist() -> Result<Dist> {
+    dist_with(&[])
+}
+
+/// Builds in release into `dist/`, and further plugins that stay in cargo's folder. One build for all,
+/// because two with different packages would build what they share twice.
+pub(crate) fn dist_with(plugins: &[&str]) -> Result<Dist> {
+    let mut arguments = vec!["build", "--release", "--package", "host", "--bin", "maestro"];
+    for plugin in BUNDLED.iter().chain(plugins) {
+        arguments.extend(["--package", plugin]);
+    }
+    arguments.push("--lib");
+    run::cargo(&arguments)?;
+    let folder = run::root().join("dist");
+    let built = run::target().join("release");
+    place(&built.join("maestro"), &folder.join("bin/maestro"))?;
+    for plugin in BUNDLED {
+        let name = library_name(plugin);
+        place(&built.join(&name), &folder.join(PLUGINS).join(&name))?;
+    }
+    let program = folder.join("bin/maestro");
+    Ok(Dist { folder, program })
+}
+
+/// Copies `dist/` below a prefix.
+pub(crate) fn install(prefix: &Path) -> Result<()> {
+    let built = dist()?;
+    place(&built.program, &prefix.join("bin/maestro"))?;
+    for plugin in BUNDLED {
+        let name = Path::new(PLUGINS).join(library_name(plugin));
+        place(&built.folder.join(&name), &prefix.join(&name))?;
+    }
+    println!("installed {}", prefix.join("bin/maestro").display());
+    Ok(())
+}
+
+/// Returns the file name of a package's library.
+pub(crate) fn library_name(package: &str) -> String {
+    let extension = if cfg!(target_vendor = "apple") { "dylib" } else { "so" };
+    format!("lib{}.{extension}", package.replace('-', "_"))
+}
+
+/// Puts a file at its place in one step, so that a running program keeps the old one.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("failed to put `{}` at `{}`", from.display(), to.display());
+    let folder = to.parent().with_context(context)?;
+    fs::create_dir_all(folder).with_context(context)?;
+    let temporary = to.with_extension("new");
+    fs::copy(from, &temporary).with_context(context)?;
+    fs::rename(&temporary, to).with_context(context)
+}
