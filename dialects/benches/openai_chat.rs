@@ -40,7 +40,7 @@ impl kit::Decoder for Constant {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn end(&mut self, _: &mut Outbox<'_>) -> Result<(), ProviderError> {
+    fn end(&mut self, _: kit::Ended, _: &mut Outbox<'_>) -> Result<(), ProviderError> {
         Ok(())
     }
 }

@@ -103,6 +103,16 @@ impl ChatRequest {
     }
 }
 
+impl ChatRequest {
+    /// Returns the name of the tool that a call asked for, for vendors that want it beside the id in
+    /// the call's result.
+    #[must_use]
+    pub fn tool_name(&self, call_id: &str) -> Option<&str> {
+        let calls = self.messages.iter().rev().flat_map(Message::tool_calls);
+        calls.into_iter().find(|call| call.id == call_id).map(|call| call.name.as_str())
+    }
+}
+
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -851,6 +861,15 @@ mod tests {
         let request: ChatRequest = serde_json::from_str(text).unwrap();
         assert_eq!(request.messages[0].parts[0].content, Content::Unknown);
         assert_eq!(request.last_user_text(), "hi");
+    }
+
+    #[test]
+    fn a_result_finds_the_name_of_its_call() {
+        let call = Content::ToolCall(ToolCall::new("c1", "weather", "{}")).into();
+        let said = Message::new(Role::Assistant, vec![call]);
+        let request = ChatRequest::new("m", vec![said, Message::tool_result("c1", "sunny")]);
+        assert_eq!(request.tool_name("c1"), Some("weather"));
+        assert_eq!(request.tool_name("c2"), None);
     }
 
     #[test]

@@ -123,9 +123,9 @@ pub enum ErrorKind {
     RateLimited,
     /// The vendor is over capacity.
     Overloaded,
-    /// The vendor failed in passing (408, 409, 500, 502, 504).
+    /// The vendor failed in passing (409, 425, 500, 502).
     Unavailable,
-    /// Nothing came in time.
+    /// Nothing came in time, or the vendor says so (408, 504).
     Timeout,
     /// No connection, or it broke before an answer.
     Connection,

@@ -26,6 +26,7 @@
 
 use crate::{
     abi::{Emit, Output},
+    chat::{Continuity, Opaque, ToolKind},
     error::ProviderError,
     event::{ChatEvent, FinishReason, Usage},
     http::{Headers, HttpRequest, TransportErrorKind},
@@ -141,6 +142,12 @@ impl<'a> Outbox<'a> {
         self.emit.emit(Output::Event(event));
     }
 
+    /// Says that the vendor accepted the request.
+    pub fn started(&mut self, id: Option<&str>, model: Option<&str>) {
+        let (id, model) = (id.map(str::to_owned), model.map(str::to_owned));
+        self.event(&ChatEvent::Started { id, model });
+    }
+
     /// Emits text.
     pub fn text(&mut self, part: u32, text: &str) {
         self.emit.emit(Output::Text { part, text });
@@ -149,6 +156,27 @@ impl<'a> Outbox<'a> {
     /// Emits reasoning.
     pub fn reasoning(&mut self, part: u32, text: &str) {
         self.emit.emit(Output::Reasoning { part, text, summary: false });
+    }
+
+    /// Emits a token that must be sent back with a part.
+    pub fn continuity(&mut self, part: u32, continuity: Continuity) {
+        self.event(&ChatEvent::Continuity { part, continuity });
+    }
+
+    /// Emits a vendor's own block.
+    pub fn opaque(&mut self, part: u32, block: Opaque) {
+        self.event(&ChatEvent::Opaque { part, block });
+    }
+
+    /// Begins a function call. Neither `id` nor `name` may be empty.
+    pub fn tool_start(&mut self, part: u32, id: &str, name: &str) {
+        let (id, name, kind) = (id.to_owned(), name.to_owned(), ToolKind::Function);
+        self.event(&ChatEvent::ToolCallStart { part, id, name, kind });
+    }
+
+    /// Ends a tool call.
+    pub fn tool_end(&mut self, part: u32) {
+        self.event(&ChatEvent::ToolCallEnd { part });
     }
 
     /// Emits a piece of a tool call's arguments.
@@ -169,6 +197,11 @@ impl<'a> Outbox<'a> {
     /// Emits the end of the answer. [`done`](Self::done) must follow.
     pub fn finish(&mut self, reason: FinishReason) {
         self.emit.emit(Output::Event(&ChatEvent::Finish { reason, detail: None }));
+    }
+
+    /// Emits the end of the answer with the vendor's own word for it. [`done`](Self::done) must follow.
+    pub fn finish_with(&mut self, reason: FinishReason, detail: impl Into<String>) {
+        self.event(&ChatEvent::Finish { reason, detail: Some(detail.into()) });
     }
 
     /// Gives the typed result of an operation other than chat.

@@ -381,6 +381,19 @@ macro_rules! export_plugin {
     (@capabilities embeddings) => { &[Capability::Embeddings] };
     (@capabilities token_count) => { &[Capability::TokenCount] };
     (@capabilities contexts) => { &[Capability::Contexts] };
+    (@capabilities $other:ident) => {
+        compile_error!(concat!(
+            "unknown behaviour `",
+            stringify!($other),
+            "`: expected streaming, models, api_key, oauth, embeddings, token_count or contexts"
+        ))
+    };
+    ($($other:tt)*) => {
+        compile_error!(
+            "expected `export_plugin! { Plugin: behaviour, … }` with behaviours out of streaming, \
+             models, api_key, oauth, embeddings, token_count and contexts"
+        );
+    };
 }
 
 #[cfg(test)]

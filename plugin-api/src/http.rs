@@ -102,11 +102,42 @@ impl HttpRequest {
         self
     }
 
+    /// Adds a query parameter, percent-encoded.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        let fragment = self.url.find('#').map(|at| self.url.split_off(at));
+        let sign = match self.url.find('?') {
+            None => "?",
+            Some(at) if at + 1 == self.url.len() => "",
+            Some(_) => "&",
+        };
+        self.url.push_str(sign);
+        push_encoded(&mut self.url, name);
+        self.url.push('=');
+        push_encoded(&mut self.url, value);
+        self.url.push_str(fragment.as_deref().unwrap_or_default());
+        self
+    }
+
     /// Says where the credential goes, instead of where the manifest puts it.
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
+    }
+}
+
+/// Appends a text with everything percent-encoded that is not unreserved (RFC 3986 section 2.3).
+pub(crate) fn push_encoded(to: &mut String, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            to.push(char::from(byte));
+        } else {
+            to.push('%');
+            to.push(char::from(HEX[usize::from(byte >> 4)]));
+            to.push(char::from(HEX[usize::from(byte & 15)]));
+        }
     }
 }
 
@@ -268,6 +299,13 @@ mod tests {
         body.push_bytes(b"c");
         assert_eq!(body.pieces.len(), 3);
         assert_eq!(body.as_bytes(), None);
+    }
+
+    #[test]
+    fn query_parameters_are_encoded() {
+        let request = HttpRequest::get("https://a.test/m#f").query("page", "a/b=&c").query("é", "");
+        assert_eq!(request.url, "https://a.test/m?page=a%2Fb%3D%26c&%C3%A9=#f");
+        assert_eq!(HttpRequest::get("https://a.test/?").query("a", "1").url, "https://a.test/?a=1");
     }
 
     #[test]

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CONTRACT_MINOR, id::ProviderId};
+use crate::{
+    CONTRACT_MINOR,
+    error::{ErrorKind, ProviderError},
+    http::push_encoded,
+    id::ProviderId,
+};
 
 /// The provider that an exchange speaks for, as configured. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +50,25 @@ impl Instance {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base_url.trim_end_matches('/'))
+    }
+
+    /// Joins path segments to the base URL, each percent-encoded, so that a name from a request cannot
+    /// lead to another place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidRequest`] for an empty segment, `.` and `..`, which no encoding protects.
+    pub fn url_of(&self, segments: &[&str]) -> Result<String, ProviderError> {
+        let mut url = self.base_url.trim_end_matches('/').to_owned();
+        for segment in segments {
+            if matches!(*segment, "" | "." | "..") {
+                let message = format!("`{segment}` cannot stand in a URL");
+                return Err(ProviderError::new(ErrorKind::InvalidRequest, message));
+            }
+            url.push('/');
+            push_encoded(&mut url, segment);
+        }
+        Ok(url)
     }
 
     /// Returns a text setting; empty when it is absent or no text.
@@ -134,6 +158,11 @@ mod tests {
         let settings = serde_json::json!({"t": "x", "f": true, "n": 3, "l": ["a", 1], "m": {"k": "v", "z": 1}});
         instance.settings = serde_json::from_value(settings).unwrap();
         assert_eq!(instance.url("/models"), "http://x/v1/models");
+        let url = instance.url_of(&["models", "a/b c?é:x"]).unwrap();
+        assert_eq!(url, "http://x/v1/models/a%2Fb%20c%3F%C3%A9%3Ax");
+        for bad in ["", ".", ".."] {
+            assert!(instance.url_of(&["models", bad]).is_err());
+        }
         assert_eq!(instance.text("t"), "x");
         assert_eq!(instance.text("f"), "");
         assert!(instance.flag("f", false));

@@ -1,22 +1,25 @@
 //! Ready-made exchanges and parsers. Authors seldom write the state machine themselves.
 //!
-//! [`say`] and [`ready`] answer without a request; [`call`] makes one request with one typed answer;
-//! [`paginate`] follows pages; [`body`] writes JSON around the host's blobs; [`stream`] reads server-sent events or NDJSON as they come; [`failure`]
-//! turns HTTP answers into typed errors; [`replay`] runs an exchange against recorded bytes, in
-//! tests.
+//! [`say`] and [`ready`] answer without a request; [`call()`] makes one request with one typed answer;
+//! [`paginate()`] follows pages; [`body`] writes JSON around the host's blobs and [`native`] around a
+//! client's own body; [`stream`] reads server-sent events or NDJSON as they come; [`failure`] turns
+//! HTTP answers into typed errors, [`time`] the vendors' timestamps into numbers; [`replay`] runs an
+//! exchange against recorded bytes, in tests.
 
 pub mod body;
 pub mod call;
 pub mod failure;
+pub mod native;
 pub mod ndjson;
 pub mod paginate;
 pub mod replay;
 pub mod sse;
 pub mod stream;
+pub mod time;
 
 pub use call::{Response, call};
 pub use paginate::paginate;
-pub use stream::{Decoder, NdjsonStream, SseStream};
+pub use stream::{Decoder, Ended, NdjsonStream, SseStream, incomplete};
 
 use crate::{
     event::FinishReason,

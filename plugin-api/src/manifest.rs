@@ -3,11 +3,13 @@
 //! An author writes a [`PluginSpec`] as a constant; `export_plugin!` turns it into JSON while the
 //! plugin compiles and puts that into the library's `.maestro.manifest` section. The host reads the
 //! section as a [`Manifest`] without loading the file. Each pair below is declared once, in
-//! [`data!`](crate::data): the *spec* is `Copy` and borrows for `'static`, so that it can be built in
+//! `data!`: the *spec* is `Copy` and borrows for `'static`, so that it can be built in
 //! a constant, the other is owned and read with serde.
 
 mod data;
 pub(crate) mod json;
+
+use std::fmt;
 
 pub(crate) use data::data;
 pub use json::{SECTION, json_bytes, json_len};
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    CONTRACT_VERSION,
     auth::{AuthScheme, AuthSpec},
     capability::{Capability, Feature, Names},
     id::is_valid_id,
@@ -174,14 +177,74 @@ enum Literal {
     Texts(&'static [&'static str]),
 }
 
+/// Why a manifest cannot be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// It is laid out in a way of a newer contract.
+    Schema {
+        /// Its revision.
+        schema: u64,
+        /// The contract that it was built against.
+        contract: String,
+    },
+    /// It was built against another major version of the contract.
+    Contract {
+        /// That version.
+        contract: String,
+    },
+    /// It is no JSON, or not of a manifest's form.
+    Json(serde_json::Error),
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schema { schema, contract } => write!(
+                f,
+                "expected manifest schema {SCHEMA}, found {schema} (contract {})",
+                contract.escape_debug()
+            ),
+            Self::Contract { contract } => {
+                write!(f, "expected contract {CONTRACT_VERSION}, found {}", contract.escape_debug())
+            }
+            Self::Json(_) => f.write_str("the manifest is malformed"),
+        }
+    }
+}
+
+impl std::error::Error for ManifestError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Json(error) => Some(error),
+            Self::Schema { .. } | Self::Contract { .. } => None,
+        }
+    }
+}
+
 impl Manifest {
     /// Reads a manifest from JSON.
     ///
     /// # Errors
     ///
-    /// What is wrong with the text. Fields of a newer contract are skipped.
-    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json)
+    /// [`ManifestError`]. Fields of a newer contract are skipped; of a manifest with a newer layout or
+    /// of another major version nothing else is read.
+    pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u64,
+            contract: String,
+        }
+        let Head { schema, contract } =
+            serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        if schema > SCHEMA {
+            return Err(ManifestError::Schema { schema, contract });
+        }
+        let major = |version: &str| version.split('.').next().and_then(|n| n.parse::<u64>().ok());
+        if major(&contract) != major(CONTRACT_VERSION) {
+            return Err(ManifestError::Contract { contract });
+        }
+        serde_json::from_slice(json).map_err(ManifestError::Json)
     }
 
     /// Returns the provider's capabilities: the plugin's, less those that the provider lacks.
@@ -204,6 +267,35 @@ impl PluginSpec {
         assert!(!version.is_empty(), "a plugin has a version");
         Self { id, version, ..Self::EMPTY }
     }
+
+    /// Stops the compilation when two providers have one id.
+    pub(crate) const fn assert_unique_ids(&self) {
+        let mut at = 0;
+        while at < self.providers.len() {
+            let mut other = 0;
+            while other < at {
+                let (a, b) =
+                    (self.providers[at].id.as_bytes(), self.providers[other].id.as_bytes());
+                assert!(!same(a, b), "two providers have one id");
+                other += 1;
+            }
+            at += 1;
+        }
+    }
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 impl ProviderSpec {

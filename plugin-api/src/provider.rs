@@ -2,7 +2,7 @@
 //!
 //! A plugin is a type without state. [`Provider`] declares it, the other traits each add one
 //! behaviour, and [`export_plugin!`](crate::export_plugin) names them. Every method returns an
-//! [`Exchange`] that the host then drives; [`kit`](crate::kit) makes the usual ones.
+//! [`Exchange`] that the host then drives; [`kit`] makes the usual ones.
 
 use crate::{
     chat::ChatRequest,

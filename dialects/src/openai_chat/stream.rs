@@ -423,10 +423,10 @@ impl kit::Decoder for Decoder {
             }
             error
         })?;
-        kit::Decoder::end(self, out)
+        kit::Decoder::end(self, kit::Ended::Input, out)
     }
 
-    fn end(&mut self, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
+    fn end(&mut self, _: kit::Ended, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
         if let Some(body) = self.whole.take() {
             self.read_whole(&body, out)?;
         }

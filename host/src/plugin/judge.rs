@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use plugin_api::{CONTRACT_VERSION, id::is_valid_id, manifest::Manifest};
+use plugin_api::{
+    CONTRACT_VERSION,
+    id::is_valid_id,
+    manifest::{Manifest, ManifestError},
+};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
@@ -88,7 +92,7 @@ impl Judge {
         let bytes = read_stable(&found.path, found.stamp)?;
         let json =
             std::str::from_utf8(manifest_section(&bytes)?).map_err(|_| wrong("it is not UTF-8"))?;
-        let manifest = Manifest::from_json(json.as_bytes()).map_err(RefusalError::Manifest)?;
+        let manifest = Manifest::from_json(json.as_bytes()).map_err(unreadable)?;
         check(&manifest)?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
         let copy = self.copy_path(&manifest.id, &hash);
@@ -222,6 +226,17 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn wrong(problem: impl Into<String>) -> RefusalError {
     RefusalError::WrongManifest { problem: problem.into() }
+}
+
+fn unreadable(error: ManifestError) -> RefusalError {
+    match error {
+        ManifestError::Schema { contract: found, .. }
+        | ManifestError::Contract { contract: found } => {
+            RefusalError::WrongContract { found, expected: CONTRACT_VERSION }
+        }
+        ManifestError::Json(error) => RefusalError::Manifest(error),
+        other => wrong(other.to_string()),
+    }
 }
 
 /// Checks a manifest against the contract and itself.

@@ -122,12 +122,7 @@ fn http_date(text: &str) -> Option<u64> {
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    // Days since 1970-01-01 in the proleptic Gregorian calendar, counting years from March so that
-    // the leap day is last.
-    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days =
-        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
-            - 719_469;
+    let days = super::time::days(year, month, day);
     u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()
 }
 

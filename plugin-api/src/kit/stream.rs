@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{ErrorKind, ProviderError},
     exchange::{Exchange, Input, Outbox, Timestamp},
-    http::HttpRequest,
+    http::{Headers, HttpRequest},
 };
 
 /// Turns the pieces of one vendor's stream into events.
@@ -22,6 +22,11 @@ pub trait Decoder {
     /// Takes the exchange's seed before anything else, for ids that the vendor left out.
     fn start(&mut self, seed: u64) {
         let _ = seed;
+    }
+
+    /// Takes the head of the answer, whatever its status: ids and limits that stand in headers.
+    fn head(&mut self, status: u16, headers: &Headers, now: Timestamp, out: &mut Outbox<'_>) {
+        let _ = (status, headers, now, out);
     }
 
     /// Takes one event. [`ControlFlow::Break`] says that nothing of interest follows.
@@ -62,12 +67,22 @@ pub trait Decoder {
     /// # Errors
     ///
     /// [`ErrorKind::Incomplete`] when something is missing.
-    fn end(&mut self, out: &mut Outbox<'_>) -> Result<(), ProviderError>;
+    fn end(&mut self, how: Ended, out: &mut Outbox<'_>) -> Result<(), ProviderError>;
 
     /// Turns an answer with a failed status into an error.
     fn failure(&mut self, response: Response) -> ProviderError {
         response.failure()
     }
+}
+
+/// How a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The decoder had said that nothing of interest follows.
+    Break,
+    /// The vendor closed the stream, in good order or not: only the decoder can tell.
+    Input,
 }
 
 /// An exchange over server-sent events.
@@ -137,6 +152,7 @@ impl<F: Framing, D: Decoder> Stream<F, D> {
             }
             (_, Input::Cancel) => return Err(cancelled()),
             (Mode::Waiting, Input::ResponseHead { status, headers, .. }) => {
+                self.decoder.head(*status, headers, now, out);
                 let one_piece = matches!(
                     headers.content_type(),
                     "application/json" | "text/html" | "application/problem+json"
@@ -162,12 +178,12 @@ impl<F: Framing, D: Decoder> Stream<F, D> {
             (_, Input::Body { bytes, .. }) => {
                 let flow = self.framing.feed(bytes, &mut self.decoder, out)?;
                 if flow.is_break() {
-                    return self.decoder.end(out).map(ControlFlow::Break);
+                    return self.decoder.end(Ended::Break, out).map(ControlFlow::Break);
                 }
             }
             (_, Input::End { .. }) => {
                 self.framing.finish(&mut self.decoder, out)?;
-                return self.decoder.end(out).map(ControlFlow::Break);
+                return self.decoder.end(Ended::Input, out).map(ControlFlow::Break);
             }
             (_, Input::TransportFailed { kind, message, .. }) => {
                 return Err(failure::transport(*kind, message));
@@ -337,7 +353,7 @@ mod tests {
             Err(ProviderError::new(ErrorKind::Other, String::from_utf8_lossy(json)))
         }
 
-        fn end(&mut self, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
+        fn end(&mut self, _: Ended, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
             out.finish(FinishReason::Stop);
             Ok(())
         }

@@ -107,7 +107,7 @@ macro_rules! data {
     (@write number, $to:ident, $key:expr, $value:expr) => {
         if $value != 0 {
             $to.key($key);
-            $to.number($value as i64);
+            $to.unsigned($value);
         }
     };
     (@write one, $to:ident, $key:expr, $value:expr) => {

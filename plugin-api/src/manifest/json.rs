@@ -37,9 +37,10 @@ const fn write(
     panic: &str,
     to: &mut Writer<'_>,
 ) {
+    spec.assert_unique_ids();
     to.open(b'{');
     to.key("schema");
-    to.number(SCHEMA as i64);
+    to.unsigned(SCHEMA);
     to.key("contract");
     to.text(CONTRACT_VERSION);
     to.key("panic");
@@ -143,7 +144,10 @@ impl Writer<'_> {
         if number < 0 {
             self.byte(b'-');
         }
-        let magnitude = number.unsigned_abs();
+        self.unsigned(number.unsigned_abs());
+    }
+
+    pub(crate) const fn unsigned(&mut self, magnitude: u64) {
         let mut place = 1;
         while magnitude / place >= 10 {
             place *= 10;
@@ -190,7 +194,7 @@ mod tests {
             .origins(&["https://auth.acme.test"])
             .features(&[Feature::Tools])
             .without(&[Capability::Models])
-            .max_input_tokens(8192)
+            .max_input_tokens(u64::MAX)
             .auth(&[
                 AuthSpec::ApiKey(ApiKeySpec::bearer().env(&["ACME_KEY"]).prefix("sk-")),
                 AuthSpec::ApiKey(
@@ -226,7 +230,7 @@ mod tests {
         assert_eq!(values[2].value, serde_json::json!(0));
         assert_eq!(values[3].value, serde_json::json!(["a", "b"]));
         let provider = &manifest.providers[0];
-        assert_eq!(provider.max_input_tokens, 8192);
+        assert_eq!(provider.max_input_tokens, u64::MAX);
         assert_eq!(*provider.features, [Feature::Tools]);
         let ids: Vec<&str> = provider.auth.iter().map(AuthScheme::id).collect();
         assert_eq!(ids, ["api_key", "api_key", "plan", "none"]);
@@ -238,6 +242,29 @@ mod tests {
         assert_eq!(plan.without(), [Capability::Models]);
         assert_eq!(plan.without_features(), [Feature::Tools]);
         assert_eq!(manifest.capabilities_of(provider), [Capability::Chat]);
+    }
+
+    #[test]
+    #[should_panic(expected = "two providers have one id")]
+    fn a_provider_stands_there_once() {
+        const TWICE: PluginSpec =
+            PluginSpec::new("a", "1").providers(&[ProviderSpec::new("b"), ProviderSpec::new("b")]);
+        let _ = json_len(&TWICE, &[], "unwind");
+    }
+
+    #[test]
+    fn a_manifest_of_another_contract_is_told_from_a_broken_one() {
+        let newer = br#"{"schema":2,"contract":"1.4.0","plugins":[]}"#;
+        let error = Manifest::from_json(newer).unwrap_err();
+        assert!(
+            matches!(&error, ManifestError::Schema { schema: 2, contract } if contract == "1.4.0")
+        );
+        let other = br#"{"schema":1,"contract":"2.0.0","id":7}"#;
+        let error = Manifest::from_json(other).unwrap_err();
+        assert!(matches!(&error, ManifestError::Contract { contract } if contract == "2.0.0"));
+        let broken = br#"{"schema":1,"contract":"1.0.0","id":7}"#;
+        assert!(matches!(Manifest::from_json(broken), Err(ManifestError::Json(_))));
+        assert!(matches!(Manifest::from_json(b"{}"), Err(ManifestError::Json(_))));
     }
 
     #[test]

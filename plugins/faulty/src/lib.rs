@@ -177,7 +177,7 @@ impl kit::Decoder for Toy {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn end(&mut self, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
+    fn end(&mut self, _: kit::Ended, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
         if !self.done {
             return Err(incomplete());
         }
