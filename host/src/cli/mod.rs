@@ -1,13 +1,13 @@
 //! The command line: parse, call the facade, print.
 //!
-//! Here live the arguments ([`args`] and one file per command), what is printed and how ([`output`],
-//! [`table`], [`visible`]), what ends a command early ([`failure`]) and what is asked of a person
-//! ([`ask`]). Here does *not* live anything that another edge would need too: that is the facade's,
-//! [`Maestro`](crate::maestro::Maestro), and nothing here goes around it.
+//! Here live the arguments (`args` and one file per command), what is printed and how (`output`,
+//! `table`, `visible`), what ends a command early (`failure`) and what is asked of a person
+//! (`ask`). Here does *not* live anything that another edge would need too: that is the facade's,
+//! [`Maestro`], and nothing here goes around it.
 //!
 //! Invariants: data goes to stdout and everything else to stderr; no secret is accepted as an
 //! argument or ever printed; text from plugins and vendors reaches a terminal only through
-//! [`visible`]; nothing is opened (no folder, store or runtime) before a command needs it.
+//! `visible`; nothing is opened (no folder, store or runtime) before a command needs it.
 
 mod args;
 mod ask;

@@ -8,7 +8,7 @@
 use plugin_api::{chat::ToolKind, prelude::*};
 use std::collections::VecDeque;
 
-/// The plugin. It holds no state; each conversation is an [`Answer`] of its own.
+/// The plugin. It holds no state; each conversation is an `Answer` of its own.
 #[derive(Debug, Default)]
 pub struct Echo;
 

@@ -1,8 +1,8 @@
 //! Every server that speaks OpenAI chat completions: a catalogue of known ones, and any other by its
 //! `base_url`.
 //!
-//! All that differs between them is data: [`catalogue`] names the services and the profiles, and
-//! [`settings`] the switches, which the configuration may set too. The wire format is
+//! All that differs between them is data: `catalogue` names the services and the profiles, and
+//! `settings` the switches, which the configuration may set too. The wire format is
 //! [`dialects::openai_chat`].
 #![forbid(unsafe_code)]
 
