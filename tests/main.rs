@@ -6,6 +6,7 @@
 mod ask;
 mod chat;
 mod cli;
+mod config;
 mod contract;
 mod evolution;
 mod harness;

@@ -387,8 +387,14 @@ fn setting(
         _ => true,
     };
     if !fits {
-        let problem =
-            format!("`{key}`: expected a {}, found a {}", declared.kind, value.type_str());
+        let expected = match declared.kind.as_str() {
+            "text" => "a text",
+            "flag" => "`true` or `false`",
+            "number" => "a whole number",
+            "texts" => "a list of texts",
+            _ => "a table",
+        };
+        let problem = format!("`{key}`: expected {expected}, found a {}", value.type_str());
         return Err((problem, None));
     }
     serde_json::to_value(value).map_err(|error| (format!("`{key}`: {error}"), None))
