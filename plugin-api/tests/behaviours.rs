@@ -2,7 +2,7 @@
 //! contract says.
 
 use plugin_api::{
-    auth::{ClientCredentialsSpec, JwtBearerSpec, OAuthSpec, SignedSpec},
+    auth::{AuthScheme, ClientCredentialsSpec, JwtBearerSpec, OAuthSpec, SignedSpec},
     capability::Capability,
     export,
     manifest::{Manifest, json_bytes, json_len},
@@ -246,7 +246,7 @@ fn every_auth_scheme_reads_back() {
     assert_eq!(json_len(&spec, capabilities, "unwind"), LEN, "adapt LEN");
     let bytes = json_bytes::<LEN>(&spec, capabilities, "unwind");
     let manifest = Manifest::from_json(&bytes).unwrap();
-    let kinds: Vec<&str> = manifest.providers[0].auth.iter().map(|auth| auth.kind()).collect();
+    let kinds: Vec<&str> = manifest.providers[0].auth.iter().map(AuthScheme::kind).collect();
     assert_eq!(kinds, ["none", "api_key", "oauth", "client_credentials", "jwt_bearer", "signed"]);
     let provider = &manifest.providers[0];
     assert_eq!(provider.max_output_tokens, u64::MAX);
