@@ -1,6 +1,9 @@
 //! Named sessions: the right key reaches the right place, and no other place ever.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use host::{
     Maestro,
@@ -173,6 +176,26 @@ fn a_rejected_key_is_remembered_as_such() {
         assert_eq!(view.status, SessionStatus::NeedsReauth);
         let said = view.last_error.unwrap();
         assert!(said.contains("expired") && !said.contains(WORK), "{said}");
+    });
+}
+
+#[test]
+fn a_key_that_the_vendor_takes_again_is_ready_again() {
+    let turn = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::json(401, "a bad minute"),
+        _ => Reply::json(200, "\"Ada\""),
+    });
+    let test = keyed(&upstream);
+    wait(async {
+        let maestro = test.maestro();
+        login(&maestro, "work_lab", WORK).await.unwrap();
+        assert!(maestro.test_session("work_lab").await.is_err());
+        let view = maestro.session("work_lab").await.unwrap();
+        assert_eq!(view.status, SessionStatus::NeedsReauth);
+        maestro.test_session("work_lab").await.unwrap();
+        let view = maestro.session("work_lab").await.unwrap();
+        assert_eq!((view.status, view.last_error), (SessionStatus::Ready, None));
     });
 }
 

@@ -313,6 +313,9 @@ impl Maestro {
         let noted = if rejected {
             let text = error.map(|error| super::one_line(error)).unwrap_or_default();
             sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
+        } else if error.is_none() && session.info.status == SessionStatus::NeedsReauth {
+            // The vendor takes the credential again, so it was the vendor's mistake.
+            sessions.refresh(&session.info, &session.credential, &stamp()).map(drop)
         } else {
             sessions.touch(session, &stamp())
         };
