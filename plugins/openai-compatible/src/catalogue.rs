@@ -39,14 +39,7 @@ const fn local(
     base_url: &'static str,
     key: &'static [AuthSpec],
 ) -> ProviderSpec {
-    ProviderSpec::new(id)
-        .display_name(name)
-        .base_url(base_url)
-        .profile(id)
-        .auth(key)
-        .features(ALL)
-        .dialects(&["openai-chat"])
-        .local(true)
+    cloud(id, name, base_url, key).features(ALL).local(true)
 }
 
 /// A service that wants a key.
