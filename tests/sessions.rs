@@ -7,10 +7,10 @@ use std::{
 
 use host::{
     Maestro,
-    maestro::{Call, Error, NewLogin, SessionView},
+    maestro::{Call, ContextQuery, Error, NewLogin, SessionView},
     session::{SessionName, SessionStatus},
 };
-use plugin_api::ProviderId;
+use plugin_api::{ProviderId, capability::Capability, operation::EmbedRequest};
 
 use crate::{
     ask::{chat, problem, request},
@@ -400,4 +400,37 @@ fn what_is_no_store_is_not_overwritten() {
     let kept = fs::read_to_string(test.home().join("maestro.db")).unwrap();
     assert!(kept.starts_with("my shopping list"));
     assert!(!test.home().join("key").exists());
+}
+
+#[test]
+fn what_no_provider_offers_yet_says_so() {
+    let test = Test::new().plugin("echo");
+    let maestro = test.maestro();
+    let refused = |what: &str| format!("provider `echo` does not offer {what}");
+    wait(async {
+        let served = maestro.resolve("echo", Capability::Chat).unwrap();
+        assert_eq!((served.provider.as_str(), served.plugin.as_str()), ("echo", "echo"));
+        let resolved = maestro.resolve("echo", Capability::Contexts);
+        assert_eq!(problem(resolved.map(drop)), refused("contexts/1"));
+        assert_eq!(problem(maestro.begin_login("echo").map(drop)), refused("a login with OAuth"));
+        assert_eq!(
+            problem(maestro.complete_login("echo", "code").map(drop)),
+            refused("a login with OAuth")
+        );
+        let model = maestro.parse_model("echo/echo").await.unwrap();
+        let embed = EmbedRequest::new("echo", vec!["x".into()]);
+        let embedded = maestro.embed(&model, embed, Call::default()).await;
+        assert_eq!(problem(embedded.map(drop)), refused("embeddings"));
+        let mut query = ContextQuery::default();
+        query.provider = Some(ProviderId::new("echo").unwrap());
+        let listed = maestro.list_context_chunks(query).await;
+        assert_eq!(problem(listed.map(drop)), refused("a list of what it keeps"));
+        let counted =
+            maestro.count_tokens(&model, request("two words", &[]), Call::default()).await;
+        assert_eq!(counted.unwrap(), 2);
+        assert_eq!(maestro.model_info(&model, Call::default()).await.unwrap().id, "echo");
+        let near = "echo/ecko".parse().unwrap();
+        let unknown = maestro.model_info(&near, Call::default()).await.unwrap_err();
+        assert_eq!(unknown.hint().unwrap(), "did you mean `echo/echo`?");
+    });
 }

@@ -19,7 +19,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use plugin_api::ProviderId;
+use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
 pub use crate::plugin::honesty::Check;
@@ -28,7 +28,7 @@ pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use view::{
     Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, SessionView, SettingInfo, one_line,
+    RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{
@@ -137,6 +137,16 @@ impl Maestro {
     async fn session_selectors(&self) -> Vec<(ProviderId, String)> {
         let listed = self.list_sessions(None).await.unwrap_or_default();
         listed.into_iter().map(|view| (view.provider, view.selector)).collect()
+    }
+
+    /// Says which plugin serves an operation of a provider.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownProvider`], [`Error::NotReady`], [`Error::NotSupported`].
+    pub fn resolve(&self, provider: &str, capability: Capability) -> Result<Served, Error> {
+        let provider = self.capable(provider, capability, capability.as_str())?;
+        Ok(Served { provider: provider.id.clone(), plugin: provider.plugin.id.clone() })
     }
 
     fn provider(&self, id: &str) -> Result<&Arc<Provider>, Error> {

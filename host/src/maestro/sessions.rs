@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plugin_api::{
     ProviderId,
     capability::Capability,
-    operation::{Account, KeyShape, ListModels, Operation, Reply},
+    operation::{Account, AuthUrl, KeyShape, ListModels, Operation, Reply},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -50,6 +50,29 @@ impl Maestro {
             obtain_url: (!scheme.obtain_url.is_empty()).then(|| scheme.obtain_url.clone()),
             key_optional: scheme.optional,
         })
+    }
+
+    /// Begins a login in the browser or with a device code.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`]: this version logs in with keys alone.
+    pub fn begin_login(&self, provider: &str) -> Result<AuthUrl, Error> {
+        Err(self.no_oauth(provider)?)
+    }
+
+    /// Completes a login with the code that the browser or the user brought back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`]: this version logs in with keys alone.
+    pub fn complete_login(&self, provider: &str, _code: &str) -> Result<SessionView, Error> {
+        Err(self.no_oauth(provider)?)
+    }
+
+    fn no_oauth(&self, provider: &str) -> Result<Error, Error> {
+        let provider = self.ready_provider(provider)?.id.clone();
+        Ok(Error::NotSupported { provider, what: "a login with OAuth".into() })
     }
 
     /// Stores a login, sealed and bound to the plugin and the origins of now. Sends nothing.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use plugin_api::{
-    ProviderId,
+    PluginId, ProviderId,
     auth::AuthScheme,
     capability::{Capability, Feature},
 };
@@ -130,6 +130,16 @@ fn auth_word(scheme: &AuthScheme) -> &'static str {
         AuthScheme::Signed(_) => "signed",
         _ => "unknown",
     }
+}
+
+/// Who serves an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Served {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The plugin behind it.
+    pub plugin: PluginId,
 }
 
 /// A plugin that passed.
