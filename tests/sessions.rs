@@ -421,8 +421,8 @@ fn what_no_provider_offers_yet_says_so() {
         let embed = EmbedRequest::new("echo", vec!["x".into()]);
         let embedded = maestro.embed(&model, embed, Call::default()).await;
         assert_eq!(problem(embedded.map(drop)), refused("embeddings"));
-        let mut query = ContextQuery::default();
-        query.provider = Some(ProviderId::new("echo").unwrap());
+        let provider = Some(ProviderId::new("echo").unwrap());
+        let query = ContextQuery { provider, ..ContextQuery::default() };
         let listed = maestro.list_context_chunks(query).await;
         assert_eq!(problem(listed.map(drop)), refused("a list of what it keeps"));
         let counted =

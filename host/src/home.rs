@@ -12,33 +12,46 @@ pub struct Home {
     cache: PathBuf,
 }
 
-/// Neither `MAESTRO_HOME` nor `HOME` says where to keep anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither `MAESTRO_HOME` nor `HOME` is set to an absolute path")]
-pub struct NoHome;
+/// Why nothing says where to keep anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoHome {
+    /// Neither variable is set.
+    #[error("neither `MAESTRO_HOME` nor `HOME` is set to an absolute path")]
+    Unset,
+    /// A relative path would mean another home in every folder.
+    #[error("expected an absolute path in `MAESTRO_HOME`, found `{}`", .found.display())]
+    Relative {
+        /// The path.
+        found: PathBuf,
+    },
+}
 
 impl Home {
     /// Takes the folders from the environment.
     ///
     /// # Errors
     ///
-    /// [`NoHome`] when nothing says where. A relative path counts as nothing: it would mean another
-    /// home in every folder.
+    /// [`NoHome`] when nothing says where, or `MAESTRO_HOME` does not say it for every folder.
     pub fn from_env() -> Result<Self, NoHome> {
         Self::from_vars(|name| std::env::var_os(name).map(PathBuf::from))
     }
 
     fn from_vars(var: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, NoHome> {
         let absolute = |name: &str| var(name).filter(|path| path.is_absolute());
-        if let Some(home) = absolute("MAESTRO_HOME") {
-            return Ok(Self::at(&home));
+        match var("MAESTRO_HOME") {
+            Some(home) if home.is_absolute() => return Ok(Self::at(&home)),
+            Some(found) if !found.as_os_str().is_empty() => {
+                return Err(NoHome::Relative { found });
+            }
+            _ => {}
         }
         let home = absolute("HOME");
         let xdg = |name: &str, default: &str| {
             absolute(name)
                 .or_else(|| home.as_ref().map(|home| home.join(default)))
                 .map(|folder| folder.join("maestro"))
-                .ok_or(NoHome)
+                .ok_or(NoHome::Unset)
         };
         Ok(Self {
             config: xdg("XDG_CONFIG_HOME", ".config")?,
@@ -107,12 +120,18 @@ mod tests {
         let home = Home::from_vars(|name| match name {
             "HOME" => Some("/home/a".into()),
             "XDG_DATA_HOME" => Some("/data".into()),
-            "MAESTRO_HOME" | "XDG_CONFIG_HOME" => Some("relative".into()),
+            "XDG_CONFIG_HOME" => Some("relative".into()),
+            "MAESTRO_HOME" => Some("".into()),
             _ => None,
         })
         .unwrap();
         assert_eq!(home.config_file(), Path::new("/home/a/.config/maestro/config.toml"));
         assert_eq!(home.plugins(), Path::new("/data/maestro/plugins"));
-        assert_eq!(Home::from_vars(|_| None), Err(NoHome));
+        assert_eq!(Home::from_vars(|_| None), Err(NoHome::Unset));
+        let relative = Home::from_vars(|_| Some("here".into())).unwrap_err();
+        assert_eq!(
+            relative.to_string(),
+            "expected an absolute path in `MAESTRO_HOME`, found `here`"
+        );
     }
 }

@@ -57,6 +57,14 @@ pub enum RefusalError {
     /// It cannot be read.
     #[error("cannot be read")]
     Io(#[source] std::io::Error),
+    /// Its private copy cannot be written.
+    #[error("its private copy cannot be written to `{}`", .folder.display())]
+    Copy {
+        /// The folder of copies.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// It is a directory, a FIFO, a device.
     #[error("expected a regular file, found {found}")]
     NotAFile {
@@ -196,6 +204,9 @@ impl RefusalError {
     pub fn hint(&self) -> String {
         match self {
             Self::Io(_) => "check the file's permissions".into(),
+            Self::Copy { folder, .. } => {
+                format!("make `{}` writable, or set `MAESTRO_HOME`", folder.display())
+            }
             Self::NotAFile { .. } | Self::DanglingLink => {
                 "remove it, or put the library itself there".into()
             }

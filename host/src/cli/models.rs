@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use plugin_api::{
     ProviderId,
+    capability::Capability,
     error::{ErrorKind, ProviderError},
     operation::Model,
 };
@@ -131,7 +132,9 @@ async fn list(args: ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
         let models = models.into_iter().map(|model| Listed::new(&provider, model)).collect();
         return print(models, output);
     }
-    let providers = maestro.list_providers().await.into_iter().filter(|provider| provider.ready);
+    let lists = |provider: &ProviderInfo| provider.capabilities.contains(&Capability::Models);
+    let ready = |provider: &ProviderInfo| provider.ready && lists(provider);
+    let providers = maestro.list_providers().await.into_iter().filter(ready);
     let lists = providers.map(|provider| async move {
         let models = maestro.list_models(provider.id.as_str(), session).await;
         (provider, models)

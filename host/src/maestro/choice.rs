@@ -51,7 +51,13 @@ impl Maestro {
     ) -> Result<Chosen, Error> {
         let takes_keys = provider.api_key().is_some() && provider.placement.is_some();
         if !takes_keys && provider.works_without_session() {
-            return Ok(Chosen::nobody());
+            return match asked {
+                None => Ok(Chosen::nobody()),
+                Some(_) => Err(Error::NotSupported {
+                    provider: provider.id.clone(),
+                    what: "sessions; it needs none".into(),
+                }),
+            };
         }
         let wanted = self.wanted(provider, asked)?;
         if let Some(wanted) = &wanted

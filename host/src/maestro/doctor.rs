@@ -1,7 +1,12 @@
 //! Looks at an installation and says what is wrong with it.
 
+use std::sync::Arc;
+
 use super::{Error, Finding, Level, Maestro, view::one_line};
-use crate::session::SessionFilter;
+use crate::{
+    plugin::{honesty, load::Library, registry::Plugin},
+    session::SessionFilter,
+};
 
 impl Maestro {
     /// Looks at configuration, plugins, store, key and sessions. Sends nothing.
@@ -28,10 +33,7 @@ impl Maestro {
         for plugin in self.inner.registry.plugins() {
             let what = format!("plugin {}", plugin.id);
             findings.push(match plugin.library() {
-                Ok(_) => {
-                    let detail = format!("{} loads in process", plugin.judged.manifest.version);
-                    finding(&what, Level::Ok, detail, None)
-                }
+                Ok(library) => look_at_library(&what, plugin, &library),
                 Err(error) => finding(&what, Level::Problem, one_line(&error), Some(error.hint())),
             });
         }
@@ -111,6 +113,22 @@ impl Maestro {
             }
         }
         findings
+    }
+}
+
+/// Asks a loaded plugin for what it declares; loading alone does not show that it can be talked to.
+fn look_at_library(what: &str, plugin: &Plugin, library: &Arc<Library>) -> Finding {
+    let broken = honesty::check(plugin, library).into_iter().find(|check| !check.passed);
+    match broken {
+        None => {
+            let detail = format!("{} loads in process", plugin.judged.manifest.version);
+            finding(what, Level::Ok, detail, None)
+        }
+        Some(check) => {
+            let detail = format!("`{}` {}", check.what, check.detail.unwrap_or_default());
+            let hint = "rebuild it together with this host".into();
+            finding(what, Level::Problem, detail, Some(hint))
+        }
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -52,11 +56,10 @@ pub struct Judged {
 pub struct Judge {
     folder: PathBuf,
     known: BTreeMap<PathBuf, Known>,
-    changed: bool,
 }
 
 /// A remembered verdict: the file passed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     stamp: [String; 5],
     hash: String,
@@ -77,7 +80,36 @@ impl Judge {
             .ok()
             .and_then(|json| serde_json::from_slice(&json).ok())
             .unwrap_or_default();
-        Self { folder, known, changed: false }
+        Self { folder, known }
+    }
+
+    /// Judges files, several at once: reading, hashing and copying are most of the work.
+    ///
+    /// The verdicts come in the order of the files.
+    #[must_use]
+    pub fn judge_all(&self, found: &[Found]) -> Vec<Result<Judged, RefusalError>> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        if threads == 1 || found.iter().all(|file| self.known.contains_key(&file.path)) {
+            return found.iter().map(|file| self.judge(file)).collect();
+        }
+        let share = found.len().div_ceil(threads).max(1);
+        thread::scope(|scope| {
+            let judging: Vec<_> = found
+                .chunks(share)
+                .map(|files| {
+                    scope.spawn(|| files.iter().map(|file| self.judge(file)).collect::<Vec<_>>())
+                })
+                .collect();
+            let judged = judging.into_iter().zip(found.chunks(share));
+            judged
+                .flat_map(|(thread, files)| {
+                    // A panic while a file is judged is a refusal of it, not the end of the host.
+                    thread.join().unwrap_or_else(|_| {
+                        files.iter().map(|_| Err(wrong("it made the judge panic"))).collect()
+                    })
+                })
+                .collect()
+        })
     }
 
     /// Judges one file.
@@ -85,7 +117,7 @@ impl Judge {
     /// # Errors
     ///
     /// Why it is refused.
-    pub fn judge(&mut self, found: &Found) -> Result<Judged, RefusalError> {
+    pub fn judge(&self, found: &Found) -> Result<Judged, RefusalError> {
         if let Some(judged) = self.remembered(found) {
             return Ok(judged);
         }
@@ -97,15 +129,9 @@ impl Judge {
         let hash = blake3::hash(&bytes).to_hex().to_string();
         let copy = self.copy_path(&manifest.id, &hash);
         if !is_whole(&copy, found.stamp.size) {
-            write_private(&copy, &bytes).map_err(RefusalError::Io)?;
+            write_private(&copy, &bytes)
+                .map_err(|source| RefusalError::Copy { folder: self.folder.clone(), source })?;
         }
-        let known = Known {
-            stamp: stamp_words(found.stamp),
-            hash: hash.clone(),
-            manifest: json.to_owned(),
-        };
-        self.known.insert(found.path.clone(), known);
-        self.changed = true;
         Ok(Judged {
             path: found.path.clone(),
             provenance: found.provenance,
@@ -116,15 +142,25 @@ impl Judge {
         })
     }
 
-    /// Writes down the verdicts, if there are new ones, for the next process.
+    /// Writes down the files that passed, if they are not the ones of last time, for the next
+    /// process.
     ///
     /// Verdicts only save time, so a folder that cannot be written is no failure.
-    pub fn remember(&mut self, found: &[Found]) {
-        if !std::mem::take(&mut self.changed) {
+    pub fn remember(&mut self, found: &[Found], verdicts: &[Result<Judged, RefusalError>]) {
+        let passed = found.iter().zip(verdicts).filter_map(|(file, verdict)| {
+            let judged = verdict.as_ref().ok()?;
+            let known = Known {
+                stamp: stamp_words(file.stamp),
+                hash: judged.hash.clone(),
+                manifest: judged.manifest_json.to_string(),
+            };
+            Some((file.path.clone(), known))
+        });
+        let passed: BTreeMap<PathBuf, Known> = passed.collect();
+        if passed == self.known {
             return;
         }
-        let paths: HashSet<&Path> = found.iter().map(|f| f.path.as_path()).collect();
-        self.known.retain(|path, _| paths.contains(path.as_path()));
+        self.known = passed;
         self.forget_old_copies();
         let json = serde_json::to_vec(&self.known).unwrap_or_default();
         if let Err(error) = write_private(&self.folder.join(verdicts_name()), &json) {
@@ -173,6 +209,12 @@ impl Judge {
     }
 }
 
+/// Tells the writers of this process apart.
+static WRITERS: AtomicU32 = AtomicU32::new(0);
+
+/// Most threads that judge at once.
+const MAX_THREADS: usize = 8;
+
 /// How long a copy without a file is kept.
 const COPY_GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -207,7 +249,9 @@ fn read_stable(path: &Path, stamp: Stamp) -> Result<Vec<u8>, RefusalError> {
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    // Two threads of two processes may write the same copy at once.
+    let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("tmp-{}-{writer}", std::process::id()));
     let written = (|| {
         let mut file = fs::OpenOptions::new()
             .write(true)

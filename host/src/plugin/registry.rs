@@ -106,13 +106,13 @@ impl Registry {
         let (found, refused) = scan(folders);
         let mut registry = Self { refused, ..Self::default() };
         let mut judge = Judge::new(copies);
-        for file in &found {
-            let taken = judge.judge(file).and_then(|judged| registry.admit(judged, config));
-            if let Err(error) = taken {
+        let verdicts = judge.judge_all(&found);
+        judge.remember(&found, &verdicts);
+        for (file, verdict) in found.iter().zip(verdicts) {
+            if let Err(error) = verdict.and_then(|judged| registry.admit(judged, config)) {
                 registry.refused.push(Refusal { path: file.path.clone(), error });
             }
         }
-        judge.remember(&found);
         registry.configure(config)?;
         Ok(registry)
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Read};
 
 use anyhow::Context;
-use plugin_api::chat::{ContentPart, Message, Role};
+use plugin_api::chat::{Content, ContentPart, Message, Role};
 
 use crate::cli::failure::Failure;
 
@@ -34,11 +34,19 @@ pub(super) fn join(prompt: &str, piped: &str) -> String {
 }
 
 /// Makes the user's message: what is attached first, then what is asked about it.
-pub(super) fn message(mut attached: Vec<ContentPart>, text: &str) -> Message {
-    if !text.is_empty() {
-        attached.push(ContentPart::text(text));
+///
+/// Texts that follow each other become one: a message of several texts is sent as a list, and some
+/// servers (llama.cpp's Python one) read such a list as nothing, without a word.
+pub(super) fn message(attached: Vec<ContentPart>, text: &str) -> Message {
+    let asked = (!text.is_empty()).then(|| ContentPart::text(text));
+    let mut parts: Vec<ContentPart> = Vec::with_capacity(attached.len() + 1);
+    for part in attached.into_iter().chain(asked) {
+        match (parts.last_mut().map(|part| &mut part.content), &part.content) {
+            (Some(Content::Text(last)), Content::Text(next)) => last.text.push_str(&next.text),
+            _ => parts.push(part),
+        }
     }
-    Message::new(Role::User, attached)
+    Message::new(Role::User, parts)
 }
 
 #[cfg(test)]
@@ -56,7 +64,7 @@ mod tests {
     #[test]
     fn attachments_come_before_the_question() {
         let message = message(vec![ContentPart::text("a:\n")], "why?");
-        assert_eq!(message.text(), "a:\nwhy?");
+        assert_eq!(message.parts, [ContentPart::text("a:\nwhy?")]);
         assert!(super::message(Vec::new(), "").parts.is_empty());
     }
 }
