@@ -146,8 +146,9 @@ impl Proof<'_> {
             println!("\nit lists no model; skipped");
             return Ok(());
         };
-        let limit = ["-o", "max_tokens=60"];
-        self.run(&["chat", "-v", "-m", model, limit[0], limit[1], "Name three colours."])
+        let settings = ["-o", "max_tokens=60", "-o", "temperature=0"];
+        let chat = ["chat", "-v", "-m", model];
+        self.run(&[&chat[..], &settings, &["Name three colours."]].concat())
     }
 }
 
