@@ -23,7 +23,7 @@ pub struct ContentPart {
     /// What the vendor gave with this piece and wants back with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continuity: Vec<Continuity>,
-    /// Vendor options of this part, by their wire name, as [`ChatRequest::options`].
+    /// Vendor options of this part, by their wire name, as [`ChatRequest::options`](super::ChatRequest::options).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Value>,
 }
