@@ -347,12 +347,16 @@ impl Fault {
             Self::Sqlite(error) => error,
         };
         let path = path.to_owned();
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::Locked { path }
             }
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
+            // On a full disk the shared-memory file beside the database cannot grow, and SQLite says
+            // that before it says that the disk is full.
+            _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => StoreError::Full { path },
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
             // Missing, or its folder does not let the files beside it be made.
             Some(ErrorCode::CannotOpen) => {
