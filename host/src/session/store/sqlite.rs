@@ -358,7 +358,11 @@ impl Fault {
             // that before it says that the disk is full.
             _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => StoreError::Full { path },
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
-            // Missing, or its folder does not let the files beside it be made.
+            // SQLite cannot make the files beside a database that nobody else has open.
+            Some(ErrorCode::CannotOpen) if path.exists() && !takes_files(&path) => {
+                StoreError::ReadOnly { path }
+            }
+            // Missing, or something else keeps it from being opened.
             Some(ErrorCode::CannotOpen) => {
                 StoreError::Io { path, source: std::io::Error::other(error) }
             }
@@ -378,6 +382,12 @@ impl Fault {
                 || code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
         })
     }
+}
+
+/// Reports whether the folder of a file lets files be made beside it.
+fn takes_files(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    rustix::fs::access(folder.unwrap_or(Path::new(".")), rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 impl From<rusqlite::Error> for Fault {
