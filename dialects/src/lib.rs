@@ -8,6 +8,7 @@
 //! Nothing here opens a connection, knows a URL's host or sees a credential.
 #![forbid(unsafe_code)]
 
+pub mod gemini;
 pub mod openai_chat;
 
 mod lenient;
