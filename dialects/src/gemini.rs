@@ -14,7 +14,20 @@ pub mod error;
 pub mod models;
 pub mod route;
 
+mod base64;
+mod calls;
+mod contents;
+mod fields;
+mod inbound;
+mod media;
+mod request;
+mod schema;
+mod settings;
+mod tools;
 
+pub use inbound::{Decoded, decode_request};
+pub use request::encode_request;
+pub use settings::Settings;
 
 /// The dialect's name, in manifests and in blocks that belong to it.
 pub const DIALECT: &str = "gemini";
