@@ -18,16 +18,23 @@ mod base64;
 mod calls;
 mod contents;
 mod fields;
+mod finish;
 mod inbound;
 mod media;
+mod partial;
 mod request;
 mod schema;
 mod settings;
+mod sources;
+mod stream;
 mod tools;
+mod usage;
+mod wire;
 
 pub use inbound::{Decoded, decode_request};
 pub use request::encode_request;
 pub use settings::Settings;
+pub use stream::Decoder;
 
 /// The dialect's name, in manifests and in blocks that belong to it.
 pub const DIALECT: &str = "gemini";
