@@ -17,6 +17,7 @@ pub mod route;
 mod base64;
 mod calls;
 mod contents;
+mod encoder;
 mod fields;
 mod finish;
 mod inbound;
@@ -31,6 +32,7 @@ mod tools;
 mod usage;
 mod wire;
 
+pub use encoder::{Encoder, Head, Layout, encode_response};
 pub use inbound::{Decoded, decode_request};
 pub use request::encode_request;
 pub use settings::Settings;
