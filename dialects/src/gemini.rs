@@ -10,9 +10,11 @@
 //! read too.
 
 pub mod caches;
+pub mod embeddings;
 pub mod error;
 pub mod models;
 pub mod route;
+pub mod tokens;
 
 mod base64;
 mod calls;
