@@ -11,6 +11,7 @@ mod contract;
 mod evolution;
 mod harness;
 mod plugin_life;
+mod sdk;
 mod servers;
 mod sessions;
 mod tidy;
