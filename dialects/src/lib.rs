@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod anthropic_messages;
+pub mod gemini;
 pub mod openai_chat;
 
 mod lenient;
