@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod openai_chat;
+pub mod openai_responses;
 
 mod lenient;
 mod loss;
