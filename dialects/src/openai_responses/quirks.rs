@@ -72,8 +72,10 @@ pub(super) fn only_tunes(field: &str) -> bool {
         field,
         "max_output_tokens"
             | "metadata"
+            | "prompt_cache_key"
             | "prompt_cache_retention"
             | "safety_identifier"
+            | "service_tier"
             | "temperature"
             | "top_logprobs"
             | "top_p"
@@ -82,6 +84,8 @@ pub(super) fn only_tunes(field: &str) -> bool {
     )
 }
 
+/// What the vendor's documentation names, and two fields of which nobody knows for sure: without them
+/// an answer is at most slower, with them it may be refused.
 const REJECTED_BY_PLANS: &[&str] = &[
     "background",
     "conversation",
@@ -92,8 +96,10 @@ const REJECTED_BY_PLANS: &[&str] = &[
     "multi_agent",
     "previous_response_id",
     "prompt",
+    "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
+    "service_tier",
     "temperature",
     "top_logprobs",
     "top_p",

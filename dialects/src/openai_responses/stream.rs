@@ -147,12 +147,20 @@ impl Decoder {
         for (at, raw) in (0..).zip(&response.output) {
             self.items.missed(at, raw, out);
         }
+        let why = response.incomplete_details.reason.filled();
+        if why == Some("content_filter") && self.items.is_empty() {
+            // Nothing was answered, so it was the question that the filter stopped.
+            self.report_usage(out);
+            let message = "the vendor's filter stopped the request";
+            let error = ProviderError::new(ErrorKind::ContentPolicy, message);
+            return Err(error.code("content_filter"));
+        }
         if let Some(tier) = response.service_tier.filled() {
             let (name, value) = ("service_tier".into(), tier.into());
             out.event(&ChatEvent::Detail { part: None, name, value });
         }
         self.report_context(response, out);
-        self.finish = Some(match (status, response.incomplete_details.reason.filled()) {
+        self.finish = Some(match (status, why) {
             ("incomplete", reason) => incomplete_reason(reason.unwrap_or("incomplete")),
             ("cancelled", _) => (FinishReason::Error, Some("cancelled".into())),
             _ if self.items.called() => (FinishReason::ToolCalls, None),

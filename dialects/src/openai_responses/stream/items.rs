@@ -38,27 +38,38 @@ struct Slot {
     index: u64,
     id: String,
     done: bool,
-    /// The phase of a message, until its first part has it.
+    /// The phase of a message.
     phase: String,
     /// The parts of a message.
     pieces: Vec<Piece>,
-    /// The part of a call or a stretch of reasoning.
-    part: Option<u32>,
-    /// How much of a call's arguments or of the reasoning was passed on.
-    sent: usize,
     call: Call,
-    /// Whether reasoning comes as a summary, once some came.
+    thought: Thought,
+}
+
+/// What an item shows of the model's reasoning.
+#[derive(Debug, Default)]
+struct Thought {
+    part: Option<u32>,
+    /// How much was passed on.
+    sent: usize,
+    /// Whether it comes as a summary, once some came.
     summary: Option<bool>,
-    /// The stretch of reasoning that comes.
+    /// The stretch that comes.
     stretch: u64,
 }
 
 #[derive(Debug, Default)]
 struct Call {
+    part: Option<u32>,
+    /// Whether it has begun and not ended.
     open: bool,
     kind: ToolKind,
+    /// How much of the arguments was passed on.
+    sent: usize,
     /// Arguments that came before the name.
     held: String,
+    /// Whether its tool's group was told.
+    has_namespace: bool,
 }
 
 /// A part of a message.
@@ -70,12 +81,19 @@ struct Piece {
     sent: usize,
     cited: usize,
     has_logprobs: bool,
+    /// Whether its phase was told.
+    has_phase: bool,
 }
 
 impl Items {
     /// Takes the seed that ids are made from where the server gives none.
     pub(super) fn start(&mut self, seed: u64) {
         self.seed = seed;
+    }
+
+    /// Reports whether nothing was passed on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == 0
     }
 
     pub(super) fn called(&self) -> bool {
@@ -202,13 +220,30 @@ impl Items {
         }
         let part = self.part();
         let slot = &mut self.slots[at];
-        let piece = Piece { at: nth, refusal, part, sent: 0, cited: 0, has_logprobs: false };
+        let piece = Piece {
+            at: nth,
+            refusal,
+            part,
+            sent: 0,
+            cited: 0,
+            has_logprobs: false,
+            has_phase: false,
+        };
         slot.pieces.push(piece);
-        if !slot.phase.is_empty() {
-            out.continuity(part, Continuity::new(token::PHASE, slot.phase.as_str()));
-        }
+        self.tell_phase(at, out);
         self.refused |= refusal;
         self.slots[at].pieces.len() - 1
+    }
+
+    /// Marks the parts of a message with its phase, which may be known from its end alone.
+    fn tell_phase(&mut self, at: usize, out: &mut Outbox<'_>) {
+        let slot = &mut self.slots[at];
+        for piece in slot.pieces.iter_mut().filter(|piece| !piece.has_phase) {
+            if !slot.phase.is_empty() {
+                piece.has_phase = true;
+                out.continuity(piece.part, Continuity::new(token::PHASE, slot.phase.as_str()));
+            }
+        }
     }
 
     fn say(&mut self, at: usize, nth: u64, refusal: bool, text: &str, out: &mut Outbox<'_>) {
@@ -234,8 +269,9 @@ impl Items {
     }
 
     fn message(&mut self, at: usize, item: &Item<'_>, out: &mut Outbox<'_>) {
-        if self.slots[at].pieces.is_empty() {
+        if self.slots[at].phase.is_empty() {
             self.slots[at].phase = item.phase.0.clone().into_owned();
+            self.tell_phase(at, out);
         }
         for (nth, part) in (0..).zip(parts(item.content)) {
             let refusal = part.kind.0 == "refusal";
@@ -266,22 +302,26 @@ impl Items {
     /// Passes on reasoning. A server may show an item both in full and as a summary; what comes first
     /// is shown, and the item's token holds all.
     fn think(&mut self, at: usize, summary: bool, nth: u64, text: &str, out: &mut Outbox<'_>) {
-        if text.is_empty() || *self.slots[at].summary.get_or_insert(summary) != summary {
+        if text.is_empty() || *self.slots[at].thought.summary.get_or_insert(summary) != summary {
             return;
         }
-        let part = match self.slots[at].part {
-            Some(part) => part,
-            None => self.part(),
-        };
-        let slot = &mut self.slots[at];
-        slot.part = Some(part);
-        if slot.sent > 0 && nth != slot.stretch {
-            slot.sent += PARAGRAPH.len();
+        let part = self.thought(at);
+        let thought = &mut self.slots[at].thought;
+        if thought.sent > 0 && nth != thought.stretch {
+            thought.sent += PARAGRAPH.len();
             out.event(&ChatEvent::ReasoningDelta { part, text: PARAGRAPH.into(), summary });
         }
-        slot.stretch = nth;
-        slot.sent += text.len();
+        thought.stretch = nth;
+        thought.sent += text.len();
         out.event(&ChatEvent::ReasoningDelta { part, text: text.to_owned(), summary });
+    }
+
+    /// Returns the part of an item's reasoning.
+    fn thought(&mut self, at: usize) -> u32 {
+        let known = self.slots[at].thought.part;
+        let part = known.unwrap_or_else(|| self.part());
+        self.slots[at].thought.part = Some(part);
+        part
     }
 
     fn reasoning(&mut self, at: usize, item: &Item<'_>, raw: &RawValue, out: &mut Outbox<'_>) {
@@ -290,86 +330,84 @@ impl Items {
             joined(&texts)
         };
         let (shown, summary) = (texts(item.content), texts(item.summary));
-        let (text, is_summary) = match self.slots[at].summary {
+        let thought = &self.slots[at].thought;
+        let (text, is_summary) = match thought.summary {
             Some(true) => (summary, true),
             Some(false) => (shown, false),
             None if shown.is_empty() => (summary, true),
             None => (shown, false),
         };
-        if let Some(rest) = rest(&text, self.slots[at].sent) {
-            let stretch = self.slots[at].stretch;
+        if let Some(rest) = rest(&text, thought.sent) {
+            let stretch = thought.stretch;
             self.think(at, is_summary, stretch, rest, out);
         }
         if item.encrypted_content.filled().is_some() {
-            let part = match self.slots[at].part {
-                Some(part) => part,
-                None => self.part(),
-            };
-            self.slots[at].part = Some(part);
+            let part = self.thought(at);
             out.continuity(part, Continuity::new(token::REASONING_ITEM, raw.get()));
         }
     }
 
     /// Begins a call as soon as its name is known.
     fn call(&mut self, at: usize, item: &Item<'_>, kind: ToolKind, out: &mut Outbox<'_>) {
-        self.slots[at].call.kind = kind;
-        let Some(name) = item.name.filled().filter(|_| self.slots[at].part.is_none()) else {
+        let Some(name) = item.name.filled().filter(|_| self.slots[at].call.part.is_none()) else {
             return;
         };
-        let id = item
-            .call_id
-            .filled()
-            .or(item.id.filled())
-            .map_or_else(|| format!("call_{:016x}_{at}", self.seed), str::to_owned);
+        let id = item.call_id.filled().or(item.id.filled());
+        let id = id.map_or_else(|| format!("call_{:016x}_{at}", self.seed), str::to_owned);
         let part = self.part();
-        let slot = &mut self.slots[at];
-        (slot.part, slot.call.open) = (Some(part), true);
+        let call = &mut self.slots[at].call;
+        (call.part, call.open, call.kind) = (Some(part), true, kind);
         self.called = true;
         out.event(&ChatEvent::ToolCallStart { part, id, name: name.to_owned(), kind });
-        if let Some(namespace) = item.namespace.filled() {
-            out.continuity(part, Continuity::new(token::NAMESPACE, namespace));
-        }
-        let held = std::mem::take(&mut slot.call.held);
+        let held = std::mem::take(&mut call.held);
+        self.tell_namespace(at, item, out);
         self.arguments(at, &held, out);
     }
 
+    /// Marks a call with the group of its tool, which may be known from its end alone.
+    fn tell_namespace(&mut self, at: usize, item: &Item<'_>, out: &mut Outbox<'_>) {
+        let call = &mut self.slots[at].call;
+        if let (Some(part), Some(namespace), false) =
+            (call.part, item.namespace.filled(), call.has_namespace)
+        {
+            call.has_namespace = true;
+            out.continuity(part, Continuity::new(token::NAMESPACE, namespace));
+        }
+    }
+
     fn arguments(&mut self, at: usize, more: &str, out: &mut Outbox<'_>) {
-        let slot = &mut self.slots[at];
-        match slot.part {
+        let call = &mut self.slots[at].call;
+        match call.part {
             _ if more.is_empty() => {}
-            Some(part) if slot.call.open => {
-                slot.sent += more.len();
+            Some(part) if call.open => {
+                call.sent += more.len();
                 out.tool_arguments(part, more);
             }
             Some(_) => {}
-            None => slot.call.held.push_str(more),
+            None => call.held.push_str(more),
         }
     }
 
     fn end_call(&mut self, at: usize, item: &Item<'_>, out: &mut Outbox<'_>) {
-        let custom = self.slots[at].call.kind == ToolKind::Custom;
-        let whole = text_or_json(if custom { item.input } else { item.arguments });
-        if !self.slots[at].call.open {
-            if !self.slots[at].call.held.is_empty()
-                || item.kind.filled().is_some() && self.slots[at].part.is_none()
-            {
-                self.slots[at].call.held.clear();
-                out.warning("a tool call without a name was dropped");
-            }
-            return;
+        let call = &mut self.slots[at].call;
+        if call.part.is_none() && (call_kind(item).is_some() || !call.held.is_empty()) {
+            call.held.clear();
+            out.warning("a tool call without a name was dropped");
         }
-        if let Some(rest) = rest(&whole, self.slots[at].sent) {
+        let Some(part) = call.part.filter(|_| call.open) else { return };
+        let custom = call.kind == ToolKind::Custom;
+        let sent = call.sent;
+        self.tell_namespace(at, item, out);
+        let whole = text_or_json(if custom { item.input } else { item.arguments });
+        if let Some(rest) = rest(&whole, sent) {
             self.arguments(at, rest, out);
         }
         // Servers leave the arguments of a tool that takes none empty; clients parse them.
-        if !custom && self.slots[at].sent == 0 {
+        if !custom && self.slots[at].call.sent == 0 {
             self.arguments(at, "{}", out);
         }
-        let slot = &mut self.slots[at];
-        slot.call.open = false;
-        if let Some(part) = slot.part {
-            out.tool_end(part);
-        }
+        self.slots[at].call.open = false;
+        out.tool_end(part);
     }
 }
 
