@@ -11,6 +11,7 @@
 pub mod anthropic_messages;
 pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 
 mod lenient;
 mod loss;
