@@ -28,7 +28,7 @@ pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
     conversations::{Chunk, ConversationExport, NewChunk, NewConversation},
-    credential::{Credential, Secret, TokenSet},
+    credential::{Credential, Renewal, Secret, TokenSet},
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},
