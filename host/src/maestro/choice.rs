@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use super::{Error, Maestro, stamp};
 use crate::{
     config::DeclaredSession,
+    oauth,
     plugin::registry::Provider,
     session::{
         AuthType, BindingChange, OpenSession, SessionError, SessionName, SessionSelector,
@@ -50,7 +51,8 @@ impl Maestro {
         asked: Option<&str>,
     ) -> Result<Chosen, Error> {
         let takes_keys = provider.api_key().is_some() && provider.placement.is_some();
-        if !takes_keys && provider.works_without_session() {
+        let takes_logins = takes_keys || oauth::scheme_of(provider, "").is_some();
+        if !takes_logins && provider.works_without_session() {
             return match asked {
                 None => Ok(Chosen::nobody()),
                 Some(_) => Err(Error::NotSupported {
@@ -158,26 +160,44 @@ impl Maestro {
             }
             return Err(Error::NeedsApproval { session: selector, change });
         }
-        let kind = match session.info.auth_type {
-            AuthType::OAuth => AuthKind::OAuth,
-            AuthType::ApiKey => AuthKind::ApiKey,
-        };
-        Ok(Chosen {
-            selector: Some(selector),
-            info: plugin_session(provider, kind),
-            credential: Some(CredentialUse {
-                keys: Keys::Stored(Arc::clone(&session)),
-                plugin: provider.plugin.id.clone(),
-                placement: provider.placement.clone(),
-            }),
-            stored: Some(session),
-        })
+        Chosen::stored(provider, session)
     }
 }
 
 impl Chosen {
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
+    }
+
+    /// Takes a session whose binding was checked.
+    ///
+    /// Its kind decides where its secret goes: a token where its scheme says, a key where the manifest
+    /// or the configuration says.
+    pub(super) fn stored(provider: &Provider, session: Arc<OpenSession>) -> Result<Self, Error> {
+        let credential = &session.credential;
+        let (mut info, placement) = match credential.tokens() {
+            None => (plugin_session(provider, AuthKind::ApiKey), provider.placement.clone()),
+            Some(tokens) => {
+                let scheme = oauth::scheme_of(provider, &tokens.scheme).ok_or_else(|| {
+                    let what = format!("the login that session `{}` holds", session.info.name);
+                    Error::NotSupported { provider: provider.id.clone(), what }
+                })?;
+                let mut info = plugin_session(provider, AuthKind::OAuth);
+                oauth::scheme_id(scheme).clone_into(&mut info.scheme);
+                (info, Some(scheme.placement.clone()))
+            }
+        };
+        info.attributes.clone_from(&credential.attributes);
+        Ok(Self {
+            selector: Some(session.info.selector()),
+            info,
+            credential: Some(CredentialUse {
+                keys: Keys::Stored(Arc::clone(&session)),
+                plugin: provider.plugin.id.clone(),
+                placement,
+            }),
+            stored: Some(session),
+        })
     }
 
     pub(super) fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
