@@ -3,7 +3,7 @@
 //! The model ref's > the caller's > `MAESTRO_SESSION` > the provider's default > the only one > a key in
 //! the environment. A session that the configuration declares counts like a stored one of that name.
 
-use std::{process::Command, sync::Arc};
+use std::sync::Arc;
 
 use plugin_api::{
     ProviderId,
@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use super::{Error, Maestro, stamp};
 use crate::{
-    config::DeclaredSession,
+    config::{DeclaredSession, secret},
     oauth,
     plugin::registry::Provider,
     session::{
@@ -242,27 +242,8 @@ fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
 
 /// Reads the key of a declared session from where it is.
 fn read_declared(declared: &DeclaredSession) -> Result<SecretString, String> {
-    let text = if let Some(name) = &declared.env {
-        std::env::var(name).map_err(|_| format!("`{name}` is not set in the environment"))?
-    } else if let Some(path) = &declared.file {
-        std::fs::read_to_string(path)
-            .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?
-    } else if let Some([program, arguments @ ..]) = declared.command.as_deref() {
-        let output = Command::new(program)
-            .args(arguments)
-            .stdin(std::process::Stdio::null())
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .map_err(|error| format!("failed to run `{program}`: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("`{program}` failed: {}", output.status));
-        }
-        String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no text"))?
-    } else {
-        return Err("it names no source".into());
-    };
-    let key = text.lines().next().unwrap_or_default().trim();
-    if key.is_empty() { Err("the key is empty".into()) } else { Ok(key.into()) }
+    let (env, file) = (declared.env.as_deref(), declared.file.as_deref());
+    secret::read("key", env, file, declared.command.as_deref())
 }
 
 /// Returns the first key that the provider's environment variables hold.
