@@ -12,7 +12,19 @@
 )]
 
 mod answer;
-pub(crate) mod token;
+mod authorize;
+pub mod callback;
+pub mod device;
+pub mod discovery;
+pub mod fetch;
+pub mod id_token;
+pub mod loopback;
+mod page;
+mod pkce;
+pub mod registration;
+pub mod revoke;
+mod state;
+pub mod token;
 
 use std::{
     collections::BTreeMap,

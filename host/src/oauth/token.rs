@@ -88,7 +88,8 @@ pub(crate) struct Issued {
 
 /// Why no tokens came. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TokenError {
+#[non_exhaustive]
+pub enum TokenError {
     /// The server refused.
     #[error("the token endpoint refused: `{code}`{}", quoted(.description))]
     Rejected {
@@ -407,7 +408,7 @@ pub(crate) fn endpoint_url(url: &str) -> Result<Url, TokenError> {
 }
 
 /// Writes RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
-fn basic(id: &str, secret: &SecretString) -> String {
+pub(super) fn basic(id: &str, secret: &SecretString) -> String {
     let encoded =
         |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let pair = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose_secret())));
