@@ -362,6 +362,7 @@ impl TokenEndpoint {
         tokens.scheme = scheme_id(&self.scheme).to_owned();
         tokens.client_id.clone_from(&self.client.id);
         tokens.token_endpoint = self.url.as_str().to_owned();
+        tokens.client_basic = self.client.auth == ClientAuth::Basic;
         if self.client.secret_issued {
             tokens.client_secret.clone_from(&self.client.secret);
         }
