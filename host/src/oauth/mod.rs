@@ -14,6 +14,7 @@
 mod answer;
 mod authorize;
 pub mod callback;
+pub mod client;
 pub mod device;
 pub mod discovery;
 pub mod fetch;
