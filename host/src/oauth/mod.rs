@@ -22,6 +22,7 @@ pub mod id_token;
 pub mod loopback;
 mod page;
 mod pkce;
+pub(crate) mod refresh;
 pub mod registration;
 pub mod revoke;
 mod state;
