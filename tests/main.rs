@@ -4,6 +4,7 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authority;
 mod chat;
 mod cli;
 mod config;
@@ -11,6 +12,7 @@ mod contract;
 mod evolution;
 mod harness;
 mod plugin_life;
+mod refresh;
 mod servers;
 mod sessions;
 mod tidy;
