@@ -10,6 +10,7 @@ mod choice;
 mod conversations;
 mod doctor;
 mod error;
+mod login;
 mod sessions;
 mod view;
 
@@ -22,12 +23,16 @@ use std::{
 use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
-pub use crate::plugin::honesty::Check;
+pub use crate::{
+    oauth::login::{Flow, LoginPrompt},
+    plugin::honesty::Check,
+};
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
+pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
+    Compliance, Deleted, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
