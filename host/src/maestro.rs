@@ -11,6 +11,7 @@ mod choice;
 mod conversations;
 mod doctor;
 mod error;
+mod login;
 mod sessions;
 mod tokens;
 mod view;
@@ -25,14 +26,19 @@ use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
 pub use crate::{
-    oauth::{refresh::RefreshError, token::TokenError},
+    oauth::{
+        login::{Flow, LoginPrompt},
+        refresh::RefreshError,
+        token::TokenError,
+    },
     plugin::honesty::Check,
 };
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
+pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
+    Compliance, Deleted, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
