@@ -4,12 +4,14 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod browser;
 mod chat;
 mod cli;
 mod config;
 mod contract;
 mod evolution;
 mod harness;
+mod oidc;
 mod plugin_life;
 mod servers;
 mod sessions;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod fault;
+mod oauth;
 
 use std::ops::ControlFlow;
 
@@ -30,7 +31,10 @@ impl Provider for Faulty {
     const SPEC: PluginSpec = PluginSpec::new("faulty", env!("CARGO_PKG_VERSION"))
         .description("Breaks one rule of the contract at a time. For tests only.")
         .instances(true)
-        .settings(&[SettingSpec::text("models_fault").help("what is wrong with a list of models")])
+        .settings(&[
+            SettingSpec::text("models_fault").help("what is wrong with a list of models"),
+            SettingSpec::text("issuer").help("authorization server of `faulty-oauth`"),
+        ])
         .providers(&[
             ProviderSpec::new("faulty-keyed")
                 .display_name("Faulty with a key")
@@ -42,6 +46,12 @@ impl Provider for Faulty {
                         .min_length(8)
                         .obtain_url("https://faulty.invalid/keys"),
                 )]),
+            ProviderSpec::new("faulty-oauth")
+                .display_name("Faulty with OAuth")
+                .base_url("https://faulty.invalid/v1")
+                .docs_url("https://faulty.invalid/docs")
+                .requires(&["issuer"])
+                .auth(oauth::SCHEMES),
             ProviderSpec::new("faulty").display_name("Faulty").auth(&[AuthSpec::None]).local(true),
         ]);
 }
