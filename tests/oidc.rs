@@ -50,11 +50,11 @@ impl Oidc {
         Some(Self { stdin: child.stdin.take(), _stdout: stdout, child, issuer })
     }
 
-    /// Makes a home in which `faulty-oauth` is this server.
+    /// Makes a home in which `faulty-issuer` is this server.
     fn test(&self) -> Test {
         Test::new().plugin("faulty").config(format!(
-            "[providers.faulty-oauth]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n\
-             [providers.faulty-oauth.oauth]\nclient_id = \"maestro-test\"\n",
+            "[providers.faulty-issuer]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n\
+             [providers.faulty-issuer.oauth]\nclient_id = \"maestro-test\"\n",
             self.issuer
         ))
     }
@@ -113,7 +113,7 @@ fn runs(program: &str, args: &[&str]) -> Result<(), String> {
 }
 
 const LOGIN: [&str; 8] =
-    ["login", "faulty-oauth", "--name", "work", "--auth", "plan", "--json", "--no-browser"];
+    ["login", "faulty-issuer", "--name", "work", "--auth", "plan", "--json", "--no-browser"];
 
 /// Runs a login by loopback as one account, and returns what it said at its end.
 fn log_in(test: &Test, args: &[&str], account: &str) -> serde_json::Value {
@@ -133,20 +133,20 @@ fn a_login_with_pkce_works_and_deleting_it_revokes_it() {
     let Some(oidc) = Oidc::start() else { return };
     let test = oidc.test();
     let done = log_in(&test, &LOGIN, "ada@acme.test");
-    assert_eq!(done["session"]["selector"], "faulty-oauth:work@oauth");
+    assert_eq!(done["session"]["selector"], "faulty-issuer:work@oauth");
     assert_eq!(done["account"], "ada@acme.test");
     assert_eq!(done["attributes"]["id_token.email"], "ada@acme.test");
     let listed = test.args_of(["sessions"]);
     assert!(listed.stdout.contains("ada@acme.test"), "{}", listed.stdout);
     let tested = test.args_of(["sessions", "test", "work"]);
-    assert_eq!(tested.stdout, "faulty-oauth:work@oauth works; you are ada@acme.test\n");
+    assert_eq!(tested.stdout, "faulty-issuer:work@oauth works; you are ada@acme.test\n");
     let tokens = oidc.refresh_tokens();
     assert_eq!(tokens.len(), 1);
     assert_eq!(test.grep(&tokens[0]), Vec::<PathBuf>::new());
     let deleted = test.args_of(["sessions", "delete", "work", "--yes"]);
     assert_eq!(
         (deleted.stdout.as_str(), deleted.stderr.as_str()),
-        ("deleted faulty-oauth:work@oauth\n", "")
+        ("deleted faulty-issuer:work@oauth\n", "")
     );
     // The server knows the token no more.
     assert_eq!(redeem(&oidc, &tokens[0])["error"], "invalid_grant");
@@ -169,17 +169,17 @@ fn a_login_with_a_device_code_works() {
         serde_json::from_str(output.stdout.lines().nth(1).unwrap()).unwrap();
     assert_eq!(done["account"], "ada@acme.test");
     let tested = test.args_of(["sessions", "test", "work"]);
-    assert_eq!(tested.stdout, "faulty-oauth:work@oauth works; you are ada@acme.test\n");
+    assert_eq!(tested.stdout, "faulty-issuer:work@oauth works; you are ada@acme.test\n");
 }
 
 #[test]
 fn a_registered_client_logs_in_without_any_configuration() {
     let Some(oidc) = Oidc::start() else { return };
     let test = Test::new().plugin("faulty").config(format!(
-        "[providers.faulty-oauth]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n",
+        "[providers.faulty-issuer]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n",
         oidc.issuer
     ));
-    let args = ["login", "faulty-oauth", "--name", "work", "--auth", "registered", "--json"];
+    let args = ["login", "faulty-issuer", "--name", "work", "--auth", "registered", "--json"];
     let args = [&args[..], &["--set", "project=p-1", "--no-browser"]].concat();
     let done = log_in(&test, &args, "ada@acme.test");
     assert_eq!(done["attributes"]["project"], "p-1");

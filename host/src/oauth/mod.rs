@@ -21,6 +21,7 @@ pub mod loopback;
 pub(crate) mod page;
 mod pkce;
 pub(crate) mod redeem;
+pub(crate) mod refresh;
 pub mod registration;
 pub mod revoke;
 pub(crate) mod state;

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Places, answer, local_now_s, scheme_id};
+use super::{Places, answer, local_now_s, refresh::step::Step, scheme_id};
 use crate::{
     session::TokenSet,
     transport::{Origin, Route, TlsOptions, Transport},
@@ -245,6 +245,7 @@ impl TokenEndpoint {
                 _ => TokenError::Transient { status: None, retry_after: None, message },
             }
         })?;
+        Step::AfterSend.reached();
         let mut body = Zeroizing::new(Vec::new());
         loop {
             match answer.chunk().await {

@@ -1,4 +1,4 @@
-//! Logins of `faulty-oauth`: one of each kind that a host must know, at whatever server the setting
+//! Logins of `faulty-issuer`: one of each kind that a host must know, at whatever server the setting
 //! `issuer` names.
 
 use plugin_api::{
