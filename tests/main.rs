@@ -5,12 +5,14 @@
 
 mod ask;
 mod authority;
+mod browser;
 mod chat;
 mod cli;
 mod config;
 mod contract;
 mod evolution;
 mod harness;
+mod oidc;
 mod plugin_life;
 mod refresh;
 mod servers;
