@@ -135,28 +135,24 @@ impl Encoder {
             return;
         }
         match event {
-            ChatEvent::TextDelta { text, .. } => self.delta(part, Kind::Text, text, out),
-            ChatEvent::RefusalDelta { text, .. } => self.delta(part, Kind::Refusal, text, out),
+            ChatEvent::TextDelta { text, .. } => self.delta(part, &Kind::Text, text, out),
+            ChatEvent::RefusalDelta { text, .. } => self.delta(part, &Kind::Refusal, text, out),
             ChatEvent::ReasoningDelta { text, summary, .. } => {
                 let kind = if *summary { Kind::Summary } else { Kind::Reasoning };
-                self.delta(part, kind, text, out);
+                self.delta(part, &kind, text, out);
             }
             ChatEvent::ToolCallStart { id, name, kind, .. } => {
                 let (id, name) = (id.clone(), name.clone());
                 let custom = *kind == ToolKind::Custom;
                 self.open(part, Kind::Call { id, name, custom }, out);
             }
-            ChatEvent::ToolCallDelta { arguments, .. } => {
-                if self.active.as_ref().is_some_and(|open| open.part == part && open.is_call()) {
-                    self.push(arguments, out);
-                }
+            ChatEvent::ToolCallDelta { arguments, .. } if self.is_calling(part) => {
+                self.push(arguments, out);
             }
-            ChatEvent::ToolCallEnd { .. } => {
-                if self.active.as_ref().is_some_and(|open| open.part == part && open.is_call()) {
-                    self.close(out);
-                    for event in std::mem::take(&mut self.waiting) {
-                        self.content(&event, out);
-                    }
+            ChatEvent::ToolCallEnd { .. } if self.is_calling(part) => {
+                self.close(out);
+                for event in std::mem::take(&mut self.waiting) {
+                    self.content(&event, out);
                 }
             }
             ChatEvent::Citation { citation, .. } => {
@@ -170,8 +166,13 @@ impl Encoder {
         }
     }
 
-    fn delta(&mut self, part: u32, kind: Kind, text: &str, out: &mut Vec<u8>) {
-        self.enter(part, &kind, out);
+    /// Reports whether a part is the open call.
+    fn is_calling(&self, part: u32) -> bool {
+        self.active.as_ref().is_some_and(|open| open.part == part && open.is_call())
+    }
+
+    fn delta(&mut self, part: u32, kind: &Kind, text: &str, out: &mut Vec<u8>) {
+        self.enter(part, kind, out);
         self.push(text, out);
     }
 

@@ -498,7 +498,7 @@ fn one_item_is_open_at_a_time() {
                 done.push(event["item"].clone());
             }
             kind if kind.ends_with(".delta") => {
-                assert_eq!(open, Some(event["output_index"].clone()))
+                assert_eq!(open, Some(event["output_index"].clone()));
             }
             _ => {}
         }

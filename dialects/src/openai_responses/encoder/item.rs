@@ -178,7 +178,7 @@ impl Open {
                 }
                 raw(&item)
             }
-            Kind::Summary | Kind::Reasoning | Kind::Hidden => self.reasoning(part),
+            Kind::Summary | Kind::Reasoning | Kind::Hidden => self.reasoning(&part),
         }
     }
 
@@ -202,7 +202,7 @@ impl Open {
     }
 
     /// Writes reasoning: the item that it came in, or one that carries its tokens.
-    fn reasoning(&mut self, part: Value) -> Box<RawValue> {
+    fn reasoning(&mut self, part: &Value) -> Box<RawValue> {
         if let [token] = &self.tokens[..]
             && token.kind == token::REASONING_ITEM
             && token.issuer.is_empty()
