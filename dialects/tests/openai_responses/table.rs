@@ -129,6 +129,7 @@ fn error_classes_by_status_and_code() {
         (400, "cyber_policy", ContentPolicy, false),
         (400, "bio_policy", ContentPolicy, false),
         (400, "misalignment_policy_violation", ContentPolicy, false),
+        (400, "image_content_policy_violation", ContentPolicy, false),
         (400, "invalid_image_url", InvalidRequest, false),
         (400, "image_parse_error", InvalidRequest, false),
         (400, "data_residency_mismatch", InvalidRequest, false),
