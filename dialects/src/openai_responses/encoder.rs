@@ -203,14 +203,18 @@ impl Encoder {
         self.active = Some(open);
     }
 
-    /// Appends text to the active item.
+    /// Appends text to the active item. All of its event but number and text was written before,
+    /// because most of a stream is this.
     fn push(&mut self, text: &str, out: &mut Vec<u8>) {
         let Some(open) = &mut self.active else { return };
         open.text.push_str(text);
-        if let Some((kind, mut fields)) = open.delta() {
-            fields["delta"] = text.into();
-            self.send(kind, &fields, out);
-        }
+        let Some(frame) = &open.frame else { return };
+        out.extend_from_slice(&frame.head);
+        let _ = serde_json::to_writer(&mut *out, &self.sequence);
+        out.extend_from_slice(&frame.place);
+        let _ = serde_json::to_writer(&mut *out, text);
+        out.extend_from_slice(b"}\n\n");
+        self.sequence += 1;
     }
 
     fn annotate(&mut self, annotation: Value, out: &mut Vec<u8>) {

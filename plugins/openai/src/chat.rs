@@ -1,7 +1,11 @@
 //! Answers conversations: which interface, and under which rules.
 
 use dialects::{openai_chat, openai_responses};
-use plugin_api::{chat::NativeBody, kit::native, prelude::*};
+use plugin_api::{
+    chat::{NativeBody, ToolDefinition},
+    kit::native,
+    prelude::*,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -67,25 +71,22 @@ fn completions(instance: &Instance, request: &ChatRequest) -> Opened {
     Ok(Box::new(kit::SseStream::new(settings::decorate(instance, http), decoder)))
 }
 
-/// Reports whether a request holds what Responses has no field for, and nothing that Chat Completions
-/// lacks.
+/// Reports whether a request belongs to Chat Completions: it holds what Responses cannot say, and
+/// nothing that Chat Completions lacks.
 fn only_chat_can(request: &ChatRequest) -> bool {
-    let sampling = &request.sampling;
-    let chat = !request.stop.is_empty()
-        || sampling.seed.is_some()
-        || sampling.frequency_penalty.is_some()
-        || sampling.presence_penalty.is_some()
+    let parts = || request.messages.iter().flat_map(|message| &message.parts);
+    let hosted = |tool: &ToolDefinition| matches!(tool, ToolDefinition::Provider(_));
+    let bound = request.context.is_some()
+        || parts().any(|part| matches!(part.content, Content::Opaque(_)))
+        || request.tools.iter().any(hosted);
+    let must = !request.stop.is_empty()
         || request.options.keys().any(|name| CHAT_OPTIONS.contains(&name.as_str()));
-    let responses =
-        request.context.is_some()
-            || request.messages.iter().flat_map(|message| &message.parts).any(|part| {
-                matches!(part.content, Content::Opaque(_)) || !part.continuity.is_empty()
-            })
-            || request.tools.iter().any(|tool| {
-                matches!(tool, plugin_api::chat::ToolDefinition::Provider(block)
-                if block.dialect == openai_responses::DIALECT)
-            });
-    chat && !responses
+    // These only tune an answer, so they do not outweigh the reasoning that led so far.
+    let sampling = &request.sampling;
+    let would = sampling.seed.is_some()
+        || sampling.frequency_penalty.is_some()
+        || sampling.presence_penalty.is_some();
+    !bound && (must || (would && parts().all(|part| part.continuity.is_empty())))
 }
 
 /// Options that Chat Completions alone knows.

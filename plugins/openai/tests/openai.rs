@@ -253,6 +253,15 @@ fn chat_completions_by_setting_or_need() {
     ] {
         assert_eq!(sent(OpenAi.stream_chat(&key(), request)).1, chat);
     }
+    // What only tunes does not outweigh reasoning that must go back; a stop text does.
+    let mut thought: ContentPart = Content::Reasoning(Reasoning::default()).into();
+    let item = r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"x"}"#;
+    thought.continuity.push(Continuity::new("reasoning_item", item));
+    let mut request = needs(|request| request.sampling.seed = Some(7));
+    request.messages.push(Message::new(Role::Assistant, vec![thought]));
+    assert!(sent(OpenAi.stream_chat(&key(), request.clone())).1.ends_with("/responses"));
+    request.stop = vec!["END".into()];
+    assert_eq!(sent(OpenAi.stream_chat(&key(), request)).1, chat);
     // A kept conversation has no other home; the stop text is refused by name.
     let mut request = needs(|request| request.stop = vec!["END".into()]);
     request.context = Some("conv_1".into());
