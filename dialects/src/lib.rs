@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 pub mod anthropic_messages;
+pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 
 mod lenient;
 mod loss;
