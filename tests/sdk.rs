@@ -44,7 +44,11 @@ const OPENAI: [&str; 4] =
     ["AuthenticationError", "RateLimitError", "BadRequestError", "InternalServerError"];
 
 fn dialects() -> Vec<Dialect> {
-    vec![Dialect {
+    vec![openai_chat(), anthropic_messages()]
+}
+
+fn openai_chat() -> Dialect {
+    Dialect {
         name: "openai-chat",
         stream: |events| {
             use dialects::openai_chat::{Encoder, Head};
@@ -63,7 +67,28 @@ fn dialects() -> Vec<Dialect> {
         finish: ["stop", "length", "tool_calls"],
         exceptions: OPENAI,
         has_call_ids: true,
-    }]
+    }
+}
+
+fn anthropic_messages() -> Dialect {
+    use dialects::anthropic_messages::{Encoder, Head, encode_response, error};
+    Dialect {
+        name: "anthropic-messages",
+        stream: |events| {
+            let mut encoder = Encoder::new(&Head::new("msg_1", "m-1"));
+            let mut bytes = Vec::new();
+            for event in events {
+                encoder.event(event, &mut bytes);
+            }
+            bytes
+        },
+        whole: |transcript| encode_response(transcript, &Head::new("msg_1", "m-1")),
+        error: error::encode,
+        finish: ["end_turn", "max_tokens", "tool_use"],
+        // Named alike by both vendors' libraries, which are made by one generator.
+        exceptions: OPENAI,
+        has_call_ids: true,
+    }
 }
 
 /// Answers by their names, as events.
