@@ -44,26 +44,50 @@ const OPENAI: [&str; 4] =
     ["AuthenticationError", "RateLimitError", "BadRequestError", "InternalServerError"];
 
 fn dialects() -> Vec<Dialect> {
-    vec![Dialect {
-        name: "openai-chat",
+    vec![
+        Dialect {
+            name: "openai-chat",
+            stream: |events| {
+                use dialects::openai_chat::{Encoder, Head};
+                let mut encoder =
+                    Encoder::new(&Head::new("chatcmpl-1", "m-1", 1_790_000_000), true);
+                let mut bytes = Vec::new();
+                for event in events {
+                    encoder.event(event, &mut bytes);
+                }
+                bytes
+            },
+            whole: |transcript| {
+                use dialects::openai_chat::{Head, encode_response};
+                encode_response(transcript, &Head::new("chatcmpl-1", "m-1", 1_790_000_000))
+            },
+            error: dialects::openai_chat::error::encode,
+            finish: ["stop", "length", "tool_calls"],
+            exceptions: OPENAI,
+            has_call_ids: true,
+        },
+        gemini(),
+    ]
+}
+
+fn gemini() -> Dialect {
+    use dialects::gemini::{Encoder, Head, Layout, encode_response, error};
+    Dialect {
+        name: "gemini",
         stream: |events| {
-            use dialects::openai_chat::{Encoder, Head};
-            let mut encoder = Encoder::new(&Head::new("chatcmpl-1", "m-1", 1_790_000_000), true);
+            let mut encoder = Encoder::new(&Head::new("id-1", "m-1"), Layout::Sse);
             let mut bytes = Vec::new();
             for event in events {
                 encoder.event(event, &mut bytes);
             }
             bytes
         },
-        whole: |transcript| {
-            use dialects::openai_chat::{Head, encode_response};
-            encode_response(transcript, &Head::new("chatcmpl-1", "m-1", 1_790_000_000))
-        },
-        error: dialects::openai_chat::error::encode,
-        finish: ["stop", "length", "tool_calls"],
-        exceptions: OPENAI,
+        whole: |transcript| encode_response(transcript, &Head::new("id-1", "m-1")),
+        error: error::encode,
+        finish: ["STOP", "MAX_TOKENS", "STOP"],
+        exceptions: ["ClientError", "ClientError", "ClientError", "ServerError"],
         has_call_ids: true,
-    }]
+    }
 }
 
 /// Answers by their names, as events.
