@@ -8,9 +8,10 @@ use plugin_api::{
 use crate::{
     config::ConfigError,
     exchange::ExchangeError,
+    oauth::{error::LoginError, refresh::RefreshError},
     plugin::{RefusalError, registry::MisfitError},
     router::ModelRefError,
-    session::{InvalidName, KeyError, SessionError, StoreError},
+    session::{InvalidName, KeyError, SessionError, SessionName, StoreError},
 };
 
 /// Why an operation failed.
@@ -100,6 +101,14 @@ pub enum Error {
         /// Where to get one.
         obtain_url: Option<String>,
     },
+    /// A login failed.
+    #[error("the login at `{provider}` failed")]
+    Login {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        source: LoginError,
+    },
     /// A declared session's key cannot be had.
     #[error("declared session `{session}`: {problem}")]
     Declared {
@@ -117,6 +126,16 @@ pub enum Error {
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A session's tokens could not be renewed.
+    #[error("failed to renew the tokens of session `{session}` of provider `{provider}`")]
+    Renewal {
+        /// The provider.
+        provider: ProviderId,
+        /// The session's name.
+        session: SessionName,
+        /// Why.
+        source: RefreshError,
+    },
     /// The master key cannot be had.
     #[error("the master key cannot be used")]
     Key(#[from] KeyError),
@@ -203,10 +222,14 @@ impl Error {
             Self::InvalidKey { obtain_url, .. } => {
                 obtain_url.as_ref().map(|url| format!("get a key at {url}"))
             }
+            Self::Login { provider, source } => source.hint(provider.as_str()),
             Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
             Self::Session(error) => error.hint(),
+            Self::Renewal { provider, session, source } => {
+                source.hint(provider.as_str(), session.as_str())
+            }
             Self::Key(error) => error.hint(),
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
@@ -243,7 +266,12 @@ impl Error {
             | Self::NeedsApproval { .. }
             | Self::InvalidKey { .. }
             | Self::Declared { .. } => 3,
+            Self::Login { source, .. } => source.exit_code(),
             Self::Session(error) => session_exit(error),
+            Self::Renewal { source: RefreshError::Store(error), .. } => session_exit(error),
+            Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,
+            Self::Renewal { source, .. } if source.needs_login() => 3,
+            Self::Renewal { .. } => 1,
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
