@@ -5,7 +5,10 @@
 
 use std::{env, fs, path::Path};
 
-use plugin_api::kit::replay::{Run, every_cut};
+use plugin_api::{
+    error::ErrorKind,
+    kit::replay::{Replay, Run, every_cut},
+};
 use serde_json::{Value, json};
 
 use crate::{JSON, SSE, open};
@@ -18,7 +21,9 @@ fn every_recorded_answer() {
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
             let name = path.to_string_lossy();
-            name.ends_with(".sse") || (name.ends_with(".json") && !name.ends_with(".events.json"))
+            let other = [".events.json", ".request.json", ".error.json"];
+            name.ends_with(".sse")
+                || (name.ends_with(".json") && !other.iter().any(|end| name.ends_with(end)))
         })
         .collect();
     paths.sort();
@@ -38,6 +43,20 @@ fn every_recorded_answer() {
         let expected = fs::read_to_string(&golden).unwrap_or_default();
         assert_eq!(found, expected, "{place}");
     }
+}
+
+/// The seeds of the fuzz target that are no answers mean something, too.
+#[test]
+fn the_recorded_request_and_failure_are_read() {
+    let request = include_bytes!("../fixtures/gemini/tools.request.json");
+    let decoded = dialects::gemini::decode_request("m", request).unwrap();
+    let again = dialects::gemini::encode_request(&decoded.request, &Default::default()).unwrap();
+    let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+    assert_eq!(value(again.body.as_bytes().unwrap()), value(request));
+    let failure = include_bytes!("../fixtures/gemini/quota.error.json");
+    let run = Replay::new(open()).respond(429, &JSON, failure).run();
+    let error = run.error.unwrap();
+    assert_eq!((error.kind, error.retry_after_ms), (ErrorKind::Quota, Some(34_000)));
 }
 
 fn to_json(run: &Run) -> Value {
