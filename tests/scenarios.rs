@@ -513,6 +513,7 @@ fn a_caller_has_only_so_much_patience() {
     let answer = stage.ask_with(question(), call);
     assert_eq!(answer.text(), "Riga is ", "what came in time is kept");
     assert_eq!(answer.problem(), "no complete answer within 0.2 s");
+    gate.open();
     stage.upstream.wait_for_closed(1);
     // A wait that would end too late is not begun: the vendor's own words say more.
     let stage = vendor("lab").stage(|wire, _| wire.fails(Failure::Limited(Some(5_000))));
