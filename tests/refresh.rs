@@ -517,7 +517,24 @@ fn the_command_line_renews_and_says_what_it_cannot() {
              caused by: the provider no longer accepts the login: `invalid_grant`\n\n\
              hint: run `maestro login faulty-oauth --name work --replace`\n",
         )
-        .failure(3);
+        .failure(3)
+        .args(["sessions", "list"])
+        .stdout(
+            "SESSION                  DEFAULT  STATUS        SOURCE  EXPIRES            LAST USED  \
+             ACCOUNT  LAST ERROR\n\
+             faulty-oauth:work@oauth  yes      needs_reauth  stored  20[..]Z  never      \
+             -        the token endpoint refused: `invalid_grant`\n",
+        )
+        .stderr("")
+        .success()
+        .args(["sessions", "show", "work"])
+        .stdout(
+            "session:    faulty-oauth:work@oauth\nprovider:   faulty-oauth\nname:       work\n\
+             auth:       oauth\nstatus:     needs_reauth\ndefault:    yes\nsource:     stored\n\
+             created:    [..]\nlast used:  never\nexpires:    20[..]Z\n\
+             last error: the token endpoint refused: `invalid_grant`\n",
+        )
+        .success();
     // Neither the file nor the log of what happened holds a token.
     for number in 1..=2 {
         for secret in [access(number), refresh(number)] {
