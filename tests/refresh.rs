@@ -445,14 +445,10 @@ fn what_happens_to_the_session_meanwhile_stands() {
     };
     let during = |scene: &Scene, gate: &Gate, act: &dyn Fn()| {
         scene.expire();
-        let (maestro, asked) = (scene.maestro(), scene.authority.asked());
+        let (maestro, seen) = (scene.maestro(), scene.authority.upstream().requests().len());
         wait(async {
             let call = tokio::spawn(async move { chat(&maestro, MODEL, &[]).await });
-            let before = scene.authority.upstream().requests().len();
-            scene.authority.upstream().wait_for_requests(before.max(1));
-            while scene.authority.asked() == asked {
-                tokio::task::yield_now().await;
-            }
+            scene.authority.upstream().wait_for_requests(seen + 1);
             act();
             gate.open();
             call.await.unwrap()
@@ -657,9 +653,17 @@ fn four_processes_of_fifty_callers_renew_once_for_each_expiry() {
         if round % 2 == 0 {
             scene.expire();
         } else {
-            scene.authority.state().accepted.clear();
+            let mut state = scene.authority.state();
+            state.accepted.clear();
+            state.hold = Gate::new();
         }
+        let seen = scene.authority.upstream().requests().len();
         processes.iter_mut().for_each(Callers::go);
+        if round % 2 == 1 {
+            // The new tokens come when each caller was refused, so that all of them want one.
+            scene.authority.upstream().wait_for_requests(seen + PROCESSES * CALLERS + 1);
+            scene.authority.state().hold.open();
+        }
         for process in &mut processes {
             assert_eq!(process.problems(), "", "round {round}");
         }
@@ -674,6 +678,8 @@ fn four_processes_of_fifty_callers_renew_once_for_each_expiry() {
         state.asked, state.reused, state.refused
     );
     assert_eq!((state.asked, state.reused, state.revoked), (rounds, 0, false));
+    let expected = rounds as usize / 2 * PROCESSES * CALLERS;
+    assert_eq!(state.refused as usize, expected, "each caller was refused");
     let answered = chats - state.refused as usize;
     assert_eq!(answered, rounds as usize * PROCESSES * CALLERS, "no call failed");
     drop(state);
