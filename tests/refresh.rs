@@ -261,7 +261,9 @@ fn a_login_that_is_over_is_not_asked_about_again() {
 #[test]
 fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     let scene = Scene::new();
-    let fail = || (Reply::json(500, "<html>oops</html>"), false);
+    // The server's wish is longer than this test, however slow the machine is.
+    let headers = [("retry-after", "600"), ("content-type", "text/html")];
+    let fail = || (Reply::with_headers(503, &headers).piece("<html>oops</html>"), false);
     scene.authority.state().instead = vec![fail(), fail(), fail()];
     // Soon to end: the old token serves, and one failure is enough for a while.
     scene.change(|tokens| {
@@ -277,15 +279,12 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     assert_eq!(scene.authority.asked(), 1);
     let info = scene.stored().info;
     assert_eq!(info.status, SessionStatus::Ready);
-    let error = "the token endpoint cannot be asked now: HTTP status 500";
+    let error = "the token endpoint cannot be asked now: HTTP status 503";
     assert_eq!(info.last_error.as_deref(), Some(error));
     // Who asks for it need not wait.
     wait(async {
         let error = maestro.refresh_tokens("work").await.unwrap_err();
-        assert_eq!(
-            (error.exit_code(), error.hint().unwrap().as_str()),
-            (1, "try again in a moment")
-        );
+        assert_eq!((error.exit_code(), error.hint().unwrap().as_str()), (1, "try again in 600 s"));
     });
     assert_eq!(scene.authority.asked(), 2);
     scene.expire();
@@ -293,7 +292,7 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     wait(async {
         for _ in 0..3 {
             let problem = chat(&scene_maestro, MODEL, &[]).await.problem();
-            assert!(problem.ends_with("HTTP status 500"), "{problem}");
+            assert!(problem.ends_with("HTTP status 503"), "{problem}");
         }
     });
     assert_eq!(scene.authority.asked(), 3, "three callers, one question");
@@ -337,6 +336,30 @@ fn an_unknown_outcome_is_tried_once_more_and_then_needs_a_login() {
     wait(async { maestro.refresh_tokens("work").await.unwrap() });
     lost.holds(2);
     assert_eq!(lost.stored().info.status, SessionStatus::Ready);
+}
+
+#[test]
+fn an_unknown_outcome_in_the_background_waits_for_the_next_need() {
+    let scene = Scene::with(|tokens| {
+        tokens.obtained_at = Some(now_s() - 3500);
+        tokens.expires_at = Some(now_s() + 100);
+    });
+    scene.authority.state().instead.push((Reply::nothing().close(), false));
+    let maestro = scene.maestro();
+    wait(async {
+        assert_eq!(chat(&maestro, MODEL, &[]).await.ok(), "hi");
+        scene.authority.upstream().wait_for_requests(2);
+    });
+    assert_eq!(scene.authority.asked(), 1);
+    let open = scene.stored();
+    assert_eq!(open.credential.tokens().unwrap().renewal.attempts, 1);
+    assert_eq!(open.info.status, SessionStatus::Ready);
+    scene.holds(1);
+    // The next one, in a process that waits for it, is the second and last try.
+    scene.expire_keeping_attempts();
+    assert_eq!(wait(chat(&scene.maestro(), MODEL, &[])).ok(), "hi");
+    scene.holds(2);
+    assert_eq!(scene.authority.asked(), 2);
 }
 
 #[test]
