@@ -555,11 +555,8 @@ fn the_command_line_renews_and_says_what_it_cannot() {
         )
         .success();
     // Neither the file nor the log of what happened holds a token.
-    for number in 1..=2 {
-        for secret in [access(number), refresh(number)] {
-            assert_eq!(test.grep(&secret), [] as [std::path::PathBuf; 0]);
-        }
-    }
+    assert!(access(2).contains("t-canary-") && refresh(2).contains("t-canary-"));
+    assert_eq!(test.grep("t-canary-"), [] as [std::path::PathBuf; 0]);
     let events = sessions.store().audit_events(100).unwrap();
     let actions: Vec<&str> = events.iter().rev().map(|event| event.action.as_str()).collect();
     assert_eq!(actions, ["create", "attempt", "refresh", "attempt", "failure"]);
@@ -581,9 +578,15 @@ const STEPS: &[(&str, bool)] = &[
 #[cfg_attr(not(debug_assertions), ignore = "a release build has no fault points")]
 fn a_process_killed_at_any_step_loses_no_session_silently() {
     for &(step, acted) in STEPS {
-        for lenient in [false, true] {
-            kill_at(step, acted, lenient);
-        }
+        kill_at(step, acted, false);
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "a release build has no fault points")]
+fn a_server_that_forgives_a_lost_answer_costs_no_login_at_any_step() {
+    for &(step, acted) in STEPS {
+        kill_at(step, acted, true);
     }
 }
 
