@@ -15,6 +15,7 @@ mod harness;
 mod oidc;
 mod plugin_life;
 mod refresh;
+mod scenarios;
 mod sdk;
 mod servers;
 mod sessions;

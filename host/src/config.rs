@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
+    exchange::Retries,
     session::{KeySource, SessionName},
     suggest::nearest,
 };
@@ -33,6 +34,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How long to wait for upstreams.
     pub timeouts: Timeouts,
+    /// How often a failed request is sent again.
+    pub retries: Retries,
 }
 
 /// `[providers.NAME]`.
@@ -241,11 +244,13 @@ pub struct Timeouts {
     pub first_byte_ms: u64,
     /// Between two reads of a body; comments and pings count as bytes.
     pub idle_ms: u64,
+    /// Until a request is answered whole, further tries included; 0 for as long as it takes.
+    pub call_ms: u64,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect_ms: 10_000, first_byte_ms: 600_000, idle_ms: 300_000 }
+        Self { connect_ms: 10_000, first_byte_ms: 600_000, idle_ms: 300_000, call_ms: 0 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Asking providers: models, chat, vectors, token counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use plugin_api::{
@@ -34,13 +34,33 @@ const MAX_PAGES: u32 = 1000;
 pub struct Call {
     /// The session, as `NAME` or `NAME@AUTH`; the model ref's own comes first.
     pub session: Option<String>,
+    /// How long the whole answer may take, further tries included; `None` leaves it to the
+    /// configuration.
+    pub deadline: Option<Duration>,
 }
 
 impl Call {
     /// Makes a call with a session, or with the usual choice.
     #[must_use]
     pub fn with_session(session: Option<String>) -> Self {
-        Self { session }
+        Self { session, ..Self::default() }
+    }
+
+    /// Lets the session that a model ref names come first.
+    fn for_model(mut self, model: &ModelRef) -> Self {
+        match (&model.session, model.auth_type) {
+            (Some(name), Some(auth_type)) => self.session = Some(format!("{name}@{auth_type}")),
+            (Some(name), None) => self.session = Some(name.to_string()),
+            (None, _) => {}
+        }
+        self
+    }
+
+    /// Sets how long the whole answer may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline;
+        self
     }
 }
 
@@ -51,10 +71,9 @@ pub struct ChatStream {
     driver: Driver,
     /// What the exchange failed with, while it is not clear whether another can help.
     failed: Option<Error>,
-    /// Warnings that reached the caller; they do not count as an answer.
-    warned: usize,
-    /// Those of them that an exchange opened again will repeat.
-    repeated: usize,
+    /// What came before the model said anything. It is held back while another exchange may take the
+    /// place of this one, which would say it again.
+    held: VecDeque<ChatEvent>,
 }
 
 impl ChatStream {
@@ -63,18 +82,30 @@ impl ChatStream {
     /// Cancel-safe: an event that was not returned comes with the next call.
     pub async fn next(&mut self) -> Option<Result<ChatEvent, Error>> {
         loop {
+            if self.asking.is_over() {
+                return None;
+            }
+            if !self.asking.may_reopen()
+                && let Some(event) = self.held.pop_front()
+            {
+                return Some(Ok(event));
+            }
             if self.failed.is_none() {
-                match self.driver.next().await {
-                    Some(Ok(Delivery::Event(ChatEvent::Warning { .. }))) if self.repeated > 0 => {
-                        self.repeated -= 1;
+                let delivery = match self.asking.in_time(self.driver.next()).await {
+                    Ok(delivery) => delivery,
+                    Err(late) => {
+                        self.asking.begun();
+                        self.failed = Some(late);
                         continue;
                     }
+                };
+                match delivery {
                     Some(Ok(Delivery::Event(event))) => {
-                        match event {
-                            ChatEvent::Warning { .. } => self.warned += 1,
-                            _ => self.asking.begun(),
+                        if event.is_content() || matches!(event, ChatEvent::Finish { .. }) {
+                            self.asking.begun();
                         }
-                        return Some(Ok(event));
+                        self.held.push_back(event);
+                        continue;
                     }
                     Some(Err(error)) => self.failed = Some(error.into()),
                     Some(Ok(Delivery::Value(_))) | None => {
@@ -87,18 +118,22 @@ impl ChatStream {
                 Some(error) => self.asking.reopen(error).await,
                 None => None,
             };
-            let failed = self.failed.take();
-            let error = match reopened {
+            match reopened {
                 Some(Ok(driver)) => {
                     self.driver = driver;
-                    self.repeated = self.warned;
+                    self.failed = None;
+                    self.held.clear();
                     continue;
                 }
-                Some(Err(error)) => error,
-                None => failed?,
-            };
-            self.asking.ended(Some(&error));
-            return Some(Err(error));
+                Some(Err(error)) => self.failed = Some(error),
+                None => {}
+            }
+            self.asking.begun();
+            if self.held.is_empty() {
+                let error = self.failed.take()?;
+                self.asking.ended(Some(&error));
+                return Some(Err(error));
+            }
         }
     }
 
@@ -124,11 +159,11 @@ impl Maestro {
         let provider = self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
         understands(provider, &request)?;
         request.model = model.model.clone();
-        let asked = asked_session(model, call.session);
-        let chosen = self.choose(provider, asked.as_deref()).await?;
+        let call = call.for_model(model);
+        let chosen = self.choose(provider, call.session.as_deref()).await?;
         let operation = Operation::Chat(Box::new(request));
-        let (asking, driver) = Asking::open(self, provider, chosen, operation)?;
-        Ok(ChatStream { asking, driver, failed: None, warned: 0, repeated: 0 })
+        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call)?;
+        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
     }
 
     /// Lists the models of a provider.
@@ -142,11 +177,12 @@ impl Maestro {
         session: Option<&str>,
     ) -> Result<Vec<Model>, Error> {
         let provider = self.capable(provider, Capability::Models, "a list of models")?;
+        let call = Call::with_session(session.map(str::to_owned));
         let mut request = ListModels::default();
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
             let operation = Operation::ListModels(request.clone());
-            let Reply::Models(page) = self.run(provider, session, operation).await? else { break };
+            let Reply::Models(page) = self.run(provider, &call, operation).await? else { break };
             all.extend(page.models);
             if page.next.is_none() {
                 break;
@@ -163,15 +199,15 @@ impl Maestro {
     /// [`Error::UnknownModel`], with the nearest.
     pub async fn model_info(&self, model: &ModelRef, call: Call) -> Result<Model, Error> {
         let provider = self.capable(model.provider.as_str(), Capability::Models, "models")?;
-        let asked = asked_session(model, call.session);
+        let call = call.for_model(model);
         let operation = Operation::DescribeModel(DescribeModel::new(model.model.clone()));
-        match self.run(provider, asked.as_deref(), operation).await {
+        match self.run(provider, &call, operation).await {
             Ok(Reply::Model(found)) => return Ok(*found),
             Err(Error::Exchange(error)) if not_supported(&error) => {}
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        let models = self.list_models(provider.id.as_str(), asked.as_deref()).await?;
+        let models = self.list_models(provider.id.as_str(), call.session.as_deref()).await?;
         if let Some(found) = models.iter().find(|listed| listed.id == model.model) {
             return Ok(found.clone());
         }
@@ -262,8 +298,8 @@ impl Maestro {
             self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
         request.model = model.model.clone();
         let expected = request.inputs.len();
-        let asked = asked_session(model, call.session);
-        let value = self.run(provider, asked.as_deref(), Operation::Embed(request)).await?;
+        let call = call.for_model(model);
+        let value = self.run(provider, &call, Operation::Embed(request)).await?;
         let Reply::Embeddings(embeddings) = value else { return Ok(Embeddings::default()) };
         if embeddings.vectors.len() != expected {
             return Err(Error::Exchange(ExchangeError::Contract {
@@ -289,9 +325,9 @@ impl Maestro {
         let what = "token counting";
         let provider = self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
         request.model = model.model.clone();
-        let asked = asked_session(model, call.session);
+        let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));
-        match self.run(provider, asked.as_deref(), operation).await? {
+        match self.run(provider, &call, operation).await? {
             Reply::TokenCount(count) => Ok(count.input_tokens),
             _ => Ok(0),
         }
@@ -315,11 +351,11 @@ impl Maestro {
     pub(super) async fn run(
         &self,
         provider: &Arc<Provider>,
-        session: Option<&str>,
+        call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let chosen = self.choose(provider, session).await?;
-        self.run_as(provider, &chosen, operation).await
+        let chosen = self.choose(provider, call.session.as_deref()).await?;
+        self.run_as(provider, &chosen, call, operation).await
     }
 
     /// Runs an operation that gives one value, with a session that is chosen already.
@@ -327,11 +363,13 @@ impl Maestro {
         &self,
         provider: &Arc<Provider>,
         chosen: &Chosen,
+        call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let (mut asking, mut driver) = Asking::open(self, provider, chosen.clone(), operation)?;
+        let opened = Asking::open(self, provider, chosen.clone(), operation, call)?;
+        let (mut asking, mut driver) = opened;
         let value = loop {
-            let value = value_of(driver).await;
+            let value = asking.in_time(value_of(driver)).await.and_then(|value| value);
             let Err(error) = &value else { break value };
             match asking.reopen(error).await {
                 Some(Ok(other)) => driver = other,
@@ -373,14 +411,6 @@ async fn value_of(mut driver: Driver) -> Result<Reply, Error> {
             detail: "no value".into(),
         })
     })
-}
-
-fn asked_session(model: &ModelRef, call: Option<String>) -> Option<String> {
-    match (&model.session, model.auth_type) {
-        (Some(name), Some(auth_type)) => Some(format!("{name}@{auth_type}")),
-        (Some(name), None) => Some(name.to_string()),
-        (None, _) => call,
-    }
 }
 
 fn not_supported(error: &ExchangeError) -> bool {

@@ -32,6 +32,12 @@ pub enum Error {
         /// What was probably meant, or why it is not there.
         hint: String,
     },
+    /// The answer took longer than the caller would wait.
+    #[error("no complete answer within {seconds} s")]
+    Deadline {
+        /// How long that was, in seconds.
+        seconds: f32,
+    },
     /// The provider lacks something of the configuration.
     #[error("provider `{provider}` is not ready: it {why}")]
     NotReady {
@@ -192,6 +198,10 @@ impl Error {
             Self::UnknownProvider { hint, .. } | Self::UnknownPlugin { hint, .. } => {
                 Some(hint.clone())
             }
+            Self::Deadline { .. } => Some(
+                "give it longer: `--timeout`, or `call_ms` in `[timeouts]` of the configuration"
+                    .into(),
+            ),
             Self::NotReady { provider, .. } => {
                 Some(format!("run `maestro providers show {provider}`"))
             }
@@ -275,7 +285,7 @@ impl Error {
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
-            Self::Exchange(_) => 1,
+            Self::Exchange(_) | Self::Deadline { .. } => 1,
         }
     }
 
@@ -288,6 +298,7 @@ impl Error {
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
             Self::NotSupported { .. } => "not_supported",
+            Self::Deadline { .. } => "deadline",
             other => match other.exit_code() {
                 2 => "usage",
                 3 => "authentication_needed",

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Deleted, Error, Maestro, NewLogin, SessionView,
+    Call, Deleted, Error, Maestro, NewLogin, SessionView,
     choice::{self, Chosen},
     now_s, stamp,
 };
@@ -91,7 +91,7 @@ impl Maestro {
         }
         if provider.can(Capability::ApiKey) {
             let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
-            match self.run_as(provider, &Chosen::nobody(), operation).await {
+            match self.run_as(provider, &Chosen::nobody(), &Call::default(), operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
                 }
@@ -313,7 +313,7 @@ impl Maestro {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        match self.run_as(provider, chosen, operation).await? {
+        match self.run_as(provider, chosen, &Call::default(), operation).await? {
             Reply::Account(account) => Ok(account),
             _ => Ok(Account::default()),
         }
