@@ -16,6 +16,7 @@ mod oauth;
 mod oidc;
 mod plugin_life;
 mod refresh;
+mod sdk;
 mod servers;
 mod sessions;
 mod tidy;

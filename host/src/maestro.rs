@@ -38,8 +38,8 @@ pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Deleted, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
+    ProviderInfo, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{

@@ -518,7 +518,7 @@ fn page(result: &Result<LoggedIn, Error>) -> Page {
 /// How long the browser may take to come back.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Where the installation's id is kept.
-const INSTALLATION: &str = "installation_id";
+pub(super) const INSTALLATION: &str = "installation_id";
 
 #[cfg(test)]
 mod tests {
