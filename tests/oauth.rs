@@ -476,6 +476,45 @@ fn deleting_revokes_and_never_stays_undone() {
 }
 
 #[test]
+fn approving_a_new_origin_keeps_where_tokens_are_renewed() {
+    let (vendor, other) = (Vendor::start(), Vendor::start());
+    let test = home(&vendor, "");
+    let done = log_in(&test, "bare", &["--set", "project=p{state}"]);
+    assert_eq!(done["attributes"]["project"], "p{state}");
+    let moved = format!(
+        "[providers.faulty-issuer]\nissuer = \"{}\"\nbase_url = \"{}/v1\"\n",
+        vendor.origin(),
+        other.origin()
+    );
+    let test = test.config(moved);
+    let output = test.args_of(["sessions", "test", "work"]);
+    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
+    assert_eq!(other.upstream.requests().len(), 0);
+    let output = test.args_of(["sessions", "approve", "work", "--yes"]);
+    assert!(output.status.success(), "{}", output.stderr);
+    let said = format!("{}{}", output.stdout, output.stderr);
+    assert!(said.contains(&other.origin()), "{said}");
+    for command in ["test", "refresh"] {
+        let output = test.args_of(["sessions", command, "work"]);
+        assert!(output.status.success(), "{}", output.stderr);
+    }
+    assert_eq!(other.asked("/v1/me")[0].header("authorization"), "Bearer at-canary-1");
+    assert_eq!(form(&vendor.asked("/token")[1])["refresh_token"], "rt-canary-1");
+}
+
+#[test]
+fn facts_are_told_at_the_authorization() {
+    let vendor = Vendor::start();
+    let test = home(&vendor, "");
+    let (running, url) = begin(&test, "bare", &["--set", "project=p{state}"]);
+    assert_eq!(param(&url, "project"), "p{state}");
+    running.interrupt();
+    let (running, url) = begin(&test, "bare", &[]);
+    assert!(!url.query().unwrap().contains("project"), "{url}");
+    running.interrupt();
+}
+
+#[test]
 fn a_login_can_be_given_up() {
     let vendor = Vendor::start();
     let test = home(&vendor, "");

@@ -208,6 +208,8 @@ fn a_registered_client_logs_in_without_any_configuration() {
     assert_eq!(done["attributes"]["project"], "p-1");
     // No id token names the account here, so the API is asked.
     assert_eq!(done["account"], "ada@acme.test");
+    let refreshed = test.args_of(["sessions", "refresh", "work"]);
+    assert!(refreshed.status.success(), "{}", refreshed.stderr);
     let deleted = test.args_of(["sessions", "delete", "work", "--yes"]);
     assert_eq!(deleted.stderr, "");
 }
