@@ -194,13 +194,13 @@ fn a_refused_token_is_renewed_once_and_the_request_made_again() {
     let maestro = scene.maestro();
     wait(async {
         assert_eq!(chat(&maestro, MODEL, &[]).await.ok(), "hi");
-        assert_eq!(
-            maestro.list_models("faulty-oauth", None).await.unwrap_err().to_string(),
-            "provider `faulty-oauth` failed"
-        );
+        scene.holds(2);
+        scene.authority.state().accepted.clear();
+        let models = maestro.list_models("faulty-oauth", None).await.unwrap();
+        assert_eq!(models[0].id, "m");
     });
-    scene.holds(2);
-    assert_eq!((scene.authority.asked(), scene.authority.state().refused), (1, 1));
+    scene.holds(3);
+    assert_eq!((scene.authority.asked(), scene.authority.state().refused), (2, 2));
     // A provider that refuses the new one, too, is believed.
     let stubborn = Scene::new();
     stubborn.authority.state().accepted.clear();
@@ -261,7 +261,9 @@ fn a_login_that_is_over_is_not_asked_about_again() {
 #[test]
 fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     let scene = Scene::new();
-    let fail = || (Reply::json(500, "<html>oops</html>"), false);
+    // The server's wish is longer than this test, however slow the machine is.
+    let headers = [("retry-after", "600"), ("content-type", "text/html")];
+    let fail = || (Reply::with_headers(503, &headers).piece("<html>oops</html>"), false);
     scene.authority.state().instead = vec![fail(), fail(), fail()];
     // Soon to end: the old token serves, and one failure is enough for a while.
     scene.change(|tokens| {
@@ -277,15 +279,12 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     assert_eq!(scene.authority.asked(), 1);
     let info = scene.stored().info;
     assert_eq!(info.status, SessionStatus::Ready);
-    let error = "the token endpoint cannot be asked now: HTTP status 500";
+    let error = "the token endpoint cannot be asked now: HTTP status 503";
     assert_eq!(info.last_error.as_deref(), Some(error));
     // Who asks for it need not wait.
     wait(async {
         let error = maestro.refresh_tokens("work").await.unwrap_err();
-        assert_eq!(
-            (error.exit_code(), error.hint().unwrap().as_str()),
-            (1, "try again in a moment")
-        );
+        assert_eq!((error.exit_code(), error.hint().unwrap().as_str()), (1, "try again in 600 s"));
     });
     assert_eq!(scene.authority.asked(), 2);
     scene.expire();
@@ -293,7 +292,7 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     wait(async {
         for _ in 0..3 {
             let problem = chat(&scene_maestro, MODEL, &[]).await.problem();
-            assert!(problem.ends_with("HTTP status 500"), "{problem}");
+            assert!(problem.ends_with("HTTP status 503"), "{problem}");
         }
     });
     assert_eq!(scene.authority.asked(), 3, "three callers, one question");
@@ -337,6 +336,30 @@ fn an_unknown_outcome_is_tried_once_more_and_then_needs_a_login() {
     wait(async { maestro.refresh_tokens("work").await.unwrap() });
     lost.holds(2);
     assert_eq!(lost.stored().info.status, SessionStatus::Ready);
+}
+
+#[test]
+fn an_unknown_outcome_in_the_background_waits_for_the_next_need() {
+    let scene = Scene::with(|tokens| {
+        tokens.obtained_at = Some(now_s() - 3500);
+        tokens.expires_at = Some(now_s() + 100);
+    });
+    scene.authority.state().instead.push((Reply::nothing().close(), false));
+    let maestro = scene.maestro();
+    wait(async {
+        assert_eq!(chat(&maestro, MODEL, &[]).await.ok(), "hi");
+        scene.authority.upstream().wait_for_requests(2);
+    });
+    assert_eq!(scene.authority.asked(), 1);
+    let open = scene.stored();
+    assert_eq!(open.credential.tokens().unwrap().renewal.attempts, 1);
+    assert_eq!(open.info.status, SessionStatus::Ready);
+    scene.holds(1);
+    // The next one, in a process that waits for it, is the second and last try.
+    scene.expire_keeping_attempts();
+    assert_eq!(wait(chat(&scene.maestro(), MODEL, &[])).ok(), "hi");
+    scene.holds(2);
+    assert_eq!(scene.authority.asked(), 2);
 }
 
 #[test]
@@ -445,14 +468,10 @@ fn what_happens_to_the_session_meanwhile_stands() {
     };
     let during = |scene: &Scene, gate: &Gate, act: &dyn Fn()| {
         scene.expire();
-        let (maestro, asked) = (scene.maestro(), scene.authority.asked());
+        let (maestro, seen) = (scene.maestro(), scene.authority.upstream().requests().len());
         wait(async {
             let call = tokio::spawn(async move { chat(&maestro, MODEL, &[]).await });
-            let before = scene.authority.upstream().requests().len();
-            scene.authority.upstream().wait_for_requests(before.max(1));
-            while scene.authority.asked() == asked {
-                tokio::task::yield_now().await;
-            }
+            scene.authority.upstream().wait_for_requests(seen + 1);
             act();
             gate.open();
             call.await.unwrap()
@@ -517,13 +536,27 @@ fn the_command_line_renews_and_says_what_it_cannot() {
              caused by: the provider no longer accepts the login: `invalid_grant`\n\n\
              hint: run `maestro login faulty-oauth --name work --replace`\n",
         )
-        .failure(3);
+        .failure(3)
+        .args(["sessions", "list"])
+        .stdout(
+            "SESSION                  DEFAULT  STATUS        SOURCE  EXPIRES            LAST USED  \
+             ACCOUNT  LAST ERROR\n\
+             faulty-oauth:work@oauth  yes      needs_reauth  stored  20[..]Z  never      \
+             -        the token endpoint refused: `invalid_grant`\n",
+        )
+        .stderr("")
+        .success()
+        .args(["sessions", "show", "work"])
+        .stdout(
+            "session:    faulty-oauth:work@oauth\nprovider:   faulty-oauth\nname:       work\n\
+             auth:       oauth\nstatus:     needs_reauth\ndefault:    yes\nsource:     stored\n\
+             created:    [..]\nlast used:  never\nexpires:    20[..]Z\n\
+             last error: the token endpoint refused: `invalid_grant`\n",
+        )
+        .success();
     // Neither the file nor the log of what happened holds a token.
-    for number in 1..=2 {
-        for secret in [access(number), refresh(number)] {
-            assert_eq!(test.grep(&secret), [] as [std::path::PathBuf; 0]);
-        }
-    }
+    assert!(access(2).contains("t-canary-") && refresh(2).contains("t-canary-"));
+    assert_eq!(test.grep("t-canary-"), [] as [std::path::PathBuf; 0]);
     let events = sessions.store().audit_events(100).unwrap();
     let actions: Vec<&str> = events.iter().rev().map(|event| event.action.as_str()).collect();
     assert_eq!(actions, ["create", "attempt", "refresh", "attempt", "failure"]);
@@ -545,9 +578,15 @@ const STEPS: &[(&str, bool)] = &[
 #[cfg_attr(not(debug_assertions), ignore = "a release build has no fault points")]
 fn a_process_killed_at_any_step_loses_no_session_silently() {
     for &(step, acted) in STEPS {
-        for lenient in [false, true] {
-            kill_at(step, acted, lenient);
-        }
+        kill_at(step, acted, false);
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "a release build has no fault points")]
+fn a_server_that_forgives_a_lost_answer_costs_no_login_at_any_step() {
+    for &(step, acted) in STEPS {
+        kill_at(step, acted, true);
     }
 }
 
@@ -640,9 +679,17 @@ fn four_processes_of_fifty_callers_renew_once_for_each_expiry() {
         if round % 2 == 0 {
             scene.expire();
         } else {
-            scene.authority.state().accepted.clear();
+            let mut state = scene.authority.state();
+            state.accepted.clear();
+            state.hold = Gate::new();
         }
+        let seen = scene.authority.upstream().requests().len();
         processes.iter_mut().for_each(Callers::go);
+        if round % 2 == 1 {
+            // The new tokens come when each caller was refused, so that all of them want one.
+            scene.authority.upstream().wait_for_requests(seen + PROCESSES * CALLERS + 1);
+            scene.authority.state().hold.open();
+        }
         for process in &mut processes {
             assert_eq!(process.problems(), "", "round {round}");
         }
@@ -657,6 +704,8 @@ fn four_processes_of_fifty_callers_renew_once_for_each_expiry() {
         state.asked, state.reused, state.refused
     );
     assert_eq!((state.asked, state.reused, state.revoked), (rounds, 0, false));
+    let expected = rounds as usize / 2 * PROCESSES * CALLERS;
+    assert_eq!(state.refused as usize, expected, "each caller was refused");
     let answered = chats - state.refused as usize;
     assert_eq!(answered, rounds as usize * PROCESSES * CALLERS, "no call failed");
     drop(state);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use plugin_api::auth::OAuthScheme;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -197,7 +197,7 @@ impl Attempt {
             client_id: &client.id,
             redirect_uri: &redirect_uri,
             state: state.expose_secret(),
-            nonce: nonce.as_ref().map(|nonce| nonce.expose_secret()),
+            nonce: nonce.as_ref().map(ExposeSecret::expose_secret),
             challenge: pkce.as_ref().map(|pkce| pkce.challenge.as_str()),
             first: setup.kept.is_none(),
         }
