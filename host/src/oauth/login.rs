@@ -138,6 +138,8 @@ pub(crate) struct Setup {
     pub(crate) kept: Option<Kept>,
     /// The provider's settings.
     pub(crate) settings: BTreeMap<String, Value>,
+    /// What the user was asked for.
+    pub(crate) asked: BTreeMap<String, String>,
     /// The installation's id, if the scheme asks for it.
     pub(crate) installation: Option<String>,
     /// How requests go out.
@@ -319,7 +321,8 @@ async fn client(
     }
 }
 
-/// Returns what stands for the host's names in the scheme's parameters.
+/// Returns what stands for names in the scheme's parameters, beside the settings: what the user was
+/// asked for, and what is the host's, which goes first.
 fn facts(
     setup: &Setup,
     redirect_uri: &str,
@@ -333,7 +336,9 @@ fn facts(
         ("nonce", nonce.map(text)),
         ("installation", setup.installation.clone()),
     ];
-    facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    let mut all = setup.asked.clone();
+    all.extend(facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    all
 }
 
 /// Reports whether the scheme wants to know the installation.
