@@ -18,6 +18,7 @@ pub mod credential;
 pub mod envelope;
 mod error;
 pub mod key;
+mod legacy;
 pub mod name;
 pub mod random;
 mod resolve;
@@ -32,6 +33,7 @@ pub use self::{
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},
+    legacy::LegacyError,
     name::{AuthType, InvalidName, SessionId, SessionName, SessionSelector},
     service::{Login, OpenSession, Sessions},
     store::{
