@@ -39,6 +39,6 @@ pub use self::{
     store::{
         Store, StoreError,
         row::{Conversation, SessionFilter, SessionInfo, SessionStatus, Stamp},
-        sqlite::{SqliteOptions, SqliteStore},
+        sqlite::{MigrationKeys, SqliteOptions, SqliteStore},
     },
 };

@@ -10,6 +10,8 @@ mod ledger;
 pub mod migrate;
 mod sessions;
 
+pub use self::migrate::MigrationKeys;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -83,6 +85,21 @@ impl SqliteStore {
     /// As [`SqliteStore::open`], and [`StoreError::OlderSchema`] if the database is opened
     /// read-only but needs a migration.
     pub fn open_with(path: &Path, now_s: i64, options: SqliteOptions) -> StoreResult<Self> {
+        Self::open_with_keys(path, now_s, options, &MigrationKeys::default())
+    }
+
+    /// The same with keys, which the migration of logins of the former program needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open_with`], and [`StoreError::NoLegacyKey`] and its like if a login of that
+    /// program cannot be taken over; nothing is changed then.
+    pub fn open_with_keys(
+        path: &Path,
+        now_s: i64,
+        options: SqliteOptions,
+        keys: &MigrationKeys,
+    ) -> StoreResult<Self> {
         if options.read_only {
             let expected = migrate::LATEST;
             let found = migrate::schema_version(path)?;
@@ -91,7 +108,7 @@ impl SqliteStore {
             }
         } else {
             file::prepare(path)?;
-            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout)?;
+            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout, keys)?;
         }
         let open = |role| connect(path, options, role).map_err(|fault| fault.at(path));
         Ok(Self {
