@@ -21,10 +21,13 @@ pub mod key;
 mod legacy;
 pub mod name;
 pub mod random;
+mod rekey;
 mod resolve;
 mod service;
 pub mod store;
 
+/// The store as a file, for who must look at it before it is opened.
+pub use self::store::sqlite::migrate as db;
 pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
@@ -39,6 +42,9 @@ pub use self::{
     store::{
         Store, StoreError,
         row::{Conversation, SessionFilter, SessionInfo, SessionStatus, Stamp},
-        sqlite::{MigrationKeys, SqliteOptions, SqliteStore},
+        sqlite::{
+            MigrationKeys, SqliteOptions, SqliteStore,
+            migrate::{RollbackPlan, SchemaStatus},
+        },
     },
 };

@@ -85,6 +85,8 @@ text_enum! {
         Approve = "approve",
         /// Tokens were renewed.
         Refresh = "refresh",
+        /// Everything was sealed anew with another key.
+        Rekey = "rekey",
         /// A session was used for the first time, or after a day without use.
         Use = "use",
     }

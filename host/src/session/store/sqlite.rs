@@ -8,6 +8,7 @@ mod conversations;
 mod file;
 mod ledger;
 pub mod migrate;
+mod rekey;
 mod sessions;
 
 pub use self::migrate::MigrationKeys;
@@ -25,13 +26,16 @@ use rusqlite::{
 };
 
 use super::{
-    Store, StoreError, StoreResult,
+    Reseal, Store, StoreError, StoreResult,
     row::{
         AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
         SessionFilter, SessionInfo, SessionStatus, Stamp,
     },
 };
-use crate::session::name::{AuthType, SessionId, SessionName};
+use crate::session::{
+    key::KeyId,
+    name::{AuthType, SessionId, SessionName},
+};
 
 /// How to open a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +250,23 @@ impl Store for SqliteStore {
 
     fn adopt_key(&self, key: &KeyRecord) -> StoreResult<()> {
         self.write(|tx| ledger::adopt_key(tx, key))
+    }
+
+    fn rekey(
+        &self,
+        from: KeyId,
+        to: &KeyRecord,
+        reseal: &Reseal<'_>,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<u64> {
+        let count = self.write(|tx| rekey::rekey(tx, from, to, reseal, stamp))?;
+        // The log still holds what the old key sealed. A reader elsewhere may keep it a while.
+        let emptied = lock(&self.writer)
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if !matches!(emptied, Ok(0)) {
+            tracing::debug!("the write-ahead log was not emptied after the key changed");
+        }
+        Ok(count)
     }
 
     fn audit_events(&self, limit: u32) -> StoreResult<Vec<AuditEvent>> {

@@ -170,7 +170,7 @@ pub fn migrate(
     if found == to {
         return Ok(None);
     }
-    let _lock = lock_file(path, patience)?;
+    let _lock = lock(path, patience)?;
     // Again: while this process waited, another may have done the work.
     let from = known(path, user_version(&connection).map_err(sqlite)?)?;
     if from == to {
@@ -258,10 +258,16 @@ fn backup_before(
     if objects == 0 {
         return Ok(None);
     }
+    let target = free_name(path, &format!("{from}-to-{to}-{now_s}"));
+    file::backup(connection, &target).map_err(|fault| fault.at(path))?;
+    Ok(Some(target))
+}
+
+/// Names a backup beside a database that no file has yet: two runs within one second each get their own.
+fn free_name(path: &Path, what: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".backup-{from}-to-{to}-{now_s}"));
+    name.push(format!(".backup-{what}"));
     let mut target = PathBuf::from(&name);
-    // Two runs within one second each get a file of their own.
     let mut number = 2;
     while target.exists() {
         let mut numbered = name.clone();
@@ -269,8 +275,54 @@ fn backup_before(
         target = numbered.into();
         number += 1;
     }
-    file::backup(connection, &target).map_err(|fault| fault.at(path))?;
-    Ok(Some(target))
+    target
+}
+
+/// Makes the file and its folder, private to the user, if they are missing.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub fn prepare(path: &Path) -> StoreResult<()> {
+    file::prepare(path)
+}
+
+/// Copies a database of any version to a new file of mode 0600.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] if the file exists or cannot be made, else as the copy fails.
+pub fn backup(path: &Path, to: &Path) -> StoreResult<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let copied = Connection::open_with_flags(path, flags)
+        .map_err(Fault::from)
+        .and_then(|connection| file::backup(&connection, to));
+    copied.map_err(|fault| fault.at(path))
+}
+
+/// Copies a database of any version to a file beside it, named by version and time.
+///
+/// # Errors
+///
+/// As [`backup`].
+pub fn backup_beside(path: &Path, now_s: i64) -> StoreResult<PathBuf> {
+    let version = status(path)?.version;
+    let target = free_name(path, &format!("{version}-{now_s}"));
+    backup(path, &target)?;
+    Ok(target)
+}
+
+/// Checks a database of any version; returns what is wrong, one line each.
+///
+/// # Errors
+///
+/// If it cannot be read at all.
+pub fn integrity(path: &Path) -> StoreResult<Vec<String>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let checked = Connection::open_with_flags(path, flags)
+        .map_err(Fault::from)
+        .and_then(|connection| super::ledger::integrity(&connection));
+    checked.map_err(|fault| fault.at(path))
 }
 
 /// Takes the lock `<db>.lock`; closing the file gives it back, also when the process dies.
@@ -278,7 +330,7 @@ fn backup_before(
 /// # Errors
 ///
 /// [`StoreError::Locked`] if another process holds it for longer than `patience`.
-pub fn lock_file(path: &Path, patience: Duration) -> StoreResult<File> {
+pub fn lock(path: &Path, patience: Duration) -> StoreResult<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock = PathBuf::from(name);

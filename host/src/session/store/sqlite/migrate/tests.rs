@@ -192,7 +192,7 @@ fn a_held_lock_is_named() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("maestro.db");
     legacy_file(&path);
-    let held = lock_file(&path, NOT_PATIENT).unwrap();
+    let held = lock(&path, NOT_PATIENT).unwrap();
     let error = migrate(&path, LATEST, 0, NOT_PATIENT).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
     let waited = migrate(&path, LATEST, 0, LOCK_POLL).unwrap_err();
@@ -216,7 +216,7 @@ fn a_locked_database_is_named_also_here() {
 fn a_lock_file_that_cannot_be_made_is_an_io_error() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("maestro.db.lock")).unwrap();
-    let error = lock_file(&home.path().join("maestro.db"), NOT_PATIENT).unwrap_err();
+    let error = lock(&home.path().join("maestro.db"), NOT_PATIENT).unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }));
 }
 
