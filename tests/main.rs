@@ -8,6 +8,7 @@ mod chat;
 mod cli;
 mod config;
 mod contract;
+mod db;
 mod evolution;
 mod harness;
 mod plugin_life;

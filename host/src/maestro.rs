@@ -8,6 +8,7 @@
 mod ask;
 mod choice;
 mod conversations;
+mod db;
 mod doctor;
 mod error;
 mod sessions;
@@ -25,14 +26,16 @@ use tokio::sync::OnceCell;
 pub use crate::plugin::honesty::Check;
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
+pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
+pub(crate) use error::counted;
 pub use view::{
     Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{
-    config::Config,
+    config::{Config, StoreConfig},
     home::Home,
     plugin::{
         Provenance,
@@ -40,7 +43,9 @@ use crate::{
         registry::{self, Plugin, Provider, Registry},
         scan,
     },
-    session::{KeySource, SessionError, Sessions, SqliteStore, Stamp},
+    session::{
+        KeySource, MigrationKeys, SessionError, Sessions, SqliteOptions, SqliteStore, Stamp, Store,
+    },
     suggest::nearest,
     transport::Transport,
 };
@@ -243,8 +248,8 @@ impl Maestro {
             .sessions
             .get_or_try_init(|| async {
                 let home = self.inner.home.clone();
-                let configured = self.inner.config.store.key.as_ref().map(KeySource::from);
-                let opened = tokio::task::spawn_blocking(move || open_store(&home, configured));
+                let config = self.inner.config.store.clone();
+                let opened = tokio::task::spawn_blocking(move || open_store(&home, &config));
                 opened.await.unwrap_or(Err(Error::Session(SessionError::Panicked)))
             })
             .await
@@ -259,11 +264,27 @@ impl Maestro {
     }
 }
 
-fn open_store(home: &Home, configured: Option<KeySource>) -> Result<Arc<Sessions>, Error> {
-    let store = Arc::new(SqliteStore::open(&home.database(), now_s())?);
-    let source = KeySource::choose(configured, home.data());
-    let key = source.load(|| crate::session::Store::has_ciphertext(&*store).unwrap_or(true))?;
-    Ok(Arc::new(Sessions::open(store, key, now_s())?))
+/// Says where our key and the former program's are.
+fn store_keys(home: &Home, config: &StoreConfig) -> (KeySource, MigrationKeys) {
+    let source = KeySource::choose(config.key.as_ref().map(KeySource::from), home.data());
+    let legacy = config.legacy_key.as_ref().map(KeySource::from);
+    let keys = MigrationKeys { master: Some(source.clone()), legacy, leave_unreadable: false };
+    (source, keys)
+}
+
+fn open_store(home: &Home, config: &StoreConfig) -> Result<Arc<Sessions>, Error> {
+    let (source, keys) = store_keys(home, config);
+    let options = SqliteOptions::default();
+    let store = SqliteStore::open_with_keys(&home.database(), now_s(), options, &keys)?;
+    let mut key = source.load(|| Store::has_ciphertext(&store).unwrap_or(true))?;
+    let active = store.keys()?.into_iter().find(|known| known.active).map(|known| known.id);
+    if let Some(active) = active.filter(|active| *active != key.id())
+        && let Some((next, _)) = source.finish_rotation(key.id(), active)?
+    {
+        tracing::info!("finished a change of the master key that was interrupted");
+        key = next;
+    }
+    Ok(Arc::new(Sessions::open(Arc::new(store), key, now_s())?))
 }
 
 fn now_s() -> i64 {

@@ -15,6 +15,7 @@ mod chat;
 mod completions;
 mod config;
 mod conversations;
+mod db;
 mod doctor;
 mod embed;
 mod failure;
@@ -70,6 +71,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Embed(args) => wait(embed::run(args, &open()?, output)),
         Command::Conversations(args) => wait(conversations::run(args, &open()?, output)),
         Command::Plugin(args) => plugin::run(args, &open()?, output),
+        Command::Db(args) => wait(db::run(args, &open()?, output)),
         Command::Doctor => wait(doctor::run(&open()?, output)),
         Command::Config(args) => config::run(&args, output),
         Command::Completions(args) => completions::completions(&args),

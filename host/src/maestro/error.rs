@@ -1,5 +1,7 @@
 //! What can go wrong above the layers, and what to do about it.
 
+use std::path::PathBuf;
+
 use plugin_api::{
     ProviderId,
     error::{ErrorKind, ProviderError},
@@ -117,6 +119,32 @@ pub enum Error {
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// There is nothing stored yet.
+    #[error("there is no store at `{}`", .path.display())]
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A rollback has to go down, to a version that there is.
+    #[error("the store has schema version {from} and cannot be rolled back to {to}")]
+    NoRollback {
+        /// Its version.
+        from: i64,
+        /// The version that was asked for.
+        to: i64,
+    },
+    /// There is no other key than the present one.
+    #[error("no new key for the store: the present one is from {key}")]
+    NoNextKey {
+        /// Where the present key is.
+        key: String,
+    },
+    /// The store is damaged, or values in it do not open.
+    #[error("the store has {}", counted(*.problems, "problem"))]
+    Unsound {
+        /// How many problems were found.
+        problems: usize,
+    },
     /// The master key cannot be had.
     #[error("the master key cannot be used")]
     Key(#[from] KeyError),
@@ -208,6 +236,17 @@ impl Error {
             }
             Self::Session(error) => error.hint(),
             Self::Key(error) => error.hint(),
+            Self::NoStore { .. } => Some("`maestro login PROVIDER` makes one".into()),
+            Self::NoRollback { from, .. } => Some(match from {
+                0 => "it is at the oldest version already".into(),
+                from => format!("name a version from 0 to {}", from - 1),
+            }),
+            Self::NoNextKey { .. } => {
+                Some("name another with `--new-key-file` or `--new-key-env`".into())
+            }
+            Self::Unsound { .. } => {
+                Some("restore the newest `.backup-` file beside it, or log in again".into())
+            }
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
@@ -238,6 +277,8 @@ impl Error {
             | Self::SessionName { .. }
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
+            | Self::NoRollback { .. }
+            | Self::NoNextKey { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
             | Self::NeedsApproval { .. }
@@ -245,7 +286,7 @@ impl Error {
             | Self::Declared { .. } => 3,
             Self::Session(error) => session_exit(error),
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
-            Self::Key(_) | Self::Message { .. } => 5,
+            Self::NoStore { .. } | Self::Unsound { .. } | Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
             Self::Exchange(_) => 1,
         }
@@ -312,6 +353,11 @@ fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
         ErrorKind::Timeout => "raise `[timeouts]` if the server is only slow".into(),
         _ => return None,
     })
+}
+
+/// Writes a number with its noun: `1 problem`, `2 problems`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn any_of(refs: &[String]) -> String {
