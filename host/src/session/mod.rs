@@ -18,10 +18,12 @@ pub mod credential;
 pub mod envelope;
 mod error;
 pub mod key;
+pub mod lease;
 mod legacy;
 pub mod name;
 pub mod random;
 mod rekey;
+mod renewal;
 mod resolve;
 mod service;
 pub mod store;
@@ -32,16 +34,18 @@ pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
     conversations::{Chunk, ConversationExport, NewChunk, NewConversation},
-    credential::{Credential, Secret, TokenSet},
+    credential::{Credential, Renewal, Secret, TokenSet},
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},
+    lease::Holder,
     legacy::LegacyError,
     name::{AuthType, InvalidName, SessionId, SessionName, SessionSelector},
+    renewal::Outcome,
     service::{Login, OpenSession, Sessions},
     store::{
         Store, StoreError,
-        row::{Conversation, SessionFilter, SessionInfo, SessionStatus, Stamp},
+        row::{Conversation, Lease, SessionFilter, SessionInfo, SessionStatus, Stamp},
         sqlite::{
             MigrationKeys, SqliteOptions, SqliteStore,
             migrate::{RollbackPlan, SchemaStatus},

@@ -9,7 +9,7 @@
 //! Going back, the text that came is returned byte for byte while its credential is the same. After a
 //! refresh only the changed values are replaced, under the names they came with.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use plugin_api::kit::time::rfc3339_ms;
 use secrecy::{ExposeSecret, SecretString};
@@ -168,14 +168,7 @@ fn read_tokens(
 }
 
 fn tokens(access_token: SecretString, expires_at: Option<i64>) -> TokenSet {
-    TokenSet {
-        access_token,
-        refresh_token: None,
-        expires_at,
-        scopes: Vec::new(),
-        token_type: "Bearer".into(),
-        extra: BTreeMap::new(),
-    }
+    TokenSet { access_token, expires_at, ..TokenSet::default() }
 }
 
 /// Finds the object that holds one of the names: this one, else the first inside it.

@@ -6,6 +6,7 @@
 
 mod conversations;
 mod file;
+mod lease;
 mod ledger;
 pub mod migrate;
 mod rekey;
@@ -28,8 +29,8 @@ use rusqlite::{
 use super::{
     Reseal, Store, StoreError, StoreResult,
     row::{
-        AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
-        SessionFilter, SessionInfo, SessionStatus, Stamp,
+        AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
+        SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
     },
 };
 use crate::session::{
@@ -230,6 +231,24 @@ impl Store for SqliteStore {
         stamp: &Stamp<'_>,
     ) -> StoreResult<()> {
         self.write(|tx| sessions::fail(tx, id, status, error, stamp))
+    }
+
+    fn take_lease(
+        &self,
+        id: &SessionId,
+        lease: &Lease,
+        over: Option<&str>,
+        now_s: i64,
+    ) -> StoreResult<Option<Lease>> {
+        self.write(|tx| lease::take(tx, id, lease, over, now_s))
+    }
+
+    fn lease(&self, id: &SessionId, now_s: i64) -> StoreResult<Option<Lease>> {
+        self.read(|connection| lease::standing(connection, id, now_s))
+    }
+
+    fn release_lease(&self, id: &SessionId, holder: &str) -> StoreResult<()> {
+        self.write(|tx| lease::release(tx, id, holder))
     }
 
     fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {

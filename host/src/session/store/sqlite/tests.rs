@@ -50,6 +50,7 @@ fn resealed(name: &str, action: AuditAction) -> Resealed {
         account: Some("me@example.com".into()),
         expires_at: Some(5),
         status: SessionStatus::Ready,
+        error: None,
         action,
     }
 }
