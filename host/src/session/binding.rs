@@ -106,7 +106,7 @@ impl Binding {
 }
 
 /// Stands where a plugin's id would. A plugin of that id gains nothing: there is no origin.
-const UNBOUND: &str = "unbound";
+pub(crate) const UNBOUND: &str = "unbound";
 
 fn normalized(text: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin { found: text.to_owned() };

@@ -21,6 +21,7 @@ pub mod key;
 pub mod lease;
 mod legacy;
 pub mod name;
+pub mod profile;
 pub mod random;
 mod rekey;
 mod renewal;
@@ -34,7 +35,7 @@ pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
     conversations::{Chunk, ConversationExport, NewChunk, NewConversation},
-    credential::{Credential, Renewal, Secret, TokenSet},
+    credential::{Credential, ProfileLink, Renewal, Secret, TokenSet},
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},

@@ -98,6 +98,8 @@ fn same(one: &Credential, other: &Credential) -> bool {
 fn update(object: &mut Map<String, Value>, credential: &Credential) {
     match &credential.secret {
         Secret::ApiKey(key) => put(holder_mut(object, KEY), KEY, key.expose_secret().into()),
+        // Holds no secret; what came stays as it is.
+        Secret::Profile(_) => {}
         Secret::OAuth(tokens) => {
             let map = holder_mut(object, ACCESS);
             put(map, ACCESS, tokens.access_token.expose_secret().into());
@@ -123,6 +125,7 @@ fn update(object: &mut Map<String, Value>, credential: &Credential) {
 fn fresh(credential: &Credential) -> Result<Value, LegacyError> {
     Ok(match &credential.secret {
         Secret::ApiKey(key) => json!({ "api_key": key.expose_secret() }),
+        Secret::Profile(link) => json!({ "profile_file": link.path }),
         Secret::OAuth(tokens) => {
             let mut object = Map::new();
             for (name, value) in &tokens.extra {
