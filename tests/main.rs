@@ -11,6 +11,7 @@ mod contract;
 mod db;
 mod evolution;
 mod harness;
+mod import;
 mod plugin_life;
 mod servers;
 mod sessions;

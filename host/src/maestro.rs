@@ -11,6 +11,7 @@ mod conversations;
 mod db;
 mod doctor;
 mod error;
+mod import;
 mod sessions;
 mod view;
 
@@ -29,6 +30,7 @@ pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
 pub(crate) use error::counted;
+pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use view::{
     Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, Served, SessionView, SettingInfo, one_line,

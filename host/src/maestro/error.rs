@@ -12,7 +12,7 @@ use crate::{
     exchange::ExchangeError,
     plugin::{RefusalError, registry::MisfitError},
     router::ModelRefError,
-    session::{InvalidName, KeyError, SessionError, StoreError},
+    session::{InvalidName, KeyError, SessionError, StoreError, profile::ProfileError},
 };
 
 /// Why an operation failed.
@@ -119,6 +119,20 @@ pub enum Error {
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A login that a vendor's own tool keeps cannot be used.
+    #[error("provider `{provider}` cannot use that login")]
+    Profile {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        source: ProfileError,
+    },
+    /// There is nothing to import there.
+    #[error("`{place}` cannot be imported")]
+    NotImportable {
+        /// Where it is.
+        place: String,
+    },
     /// There is nothing stored yet.
     #[error("there is no store at `{}`", .path.display())]
     NoStore {
@@ -236,6 +250,10 @@ impl Error {
             }
             Self::Session(error) => error.hint(),
             Self::Key(error) => error.hint(),
+            Self::Profile { source, .. } => source.hint(),
+            Self::NotImportable { .. } => {
+                Some("run `maestro sessions import` for what can be, and why not".into())
+            }
             Self::NoStore { .. } => Some("`maestro login PROVIDER` makes one".into()),
             Self::NoRollback { from, .. } => Some(match from {
                 0 => "it is at the oldest version already".into(),
@@ -278,11 +296,13 @@ impl Error {
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
             | Self::NoRollback { .. }
+            | Self::NotImportable { .. }
             | Self::NoNextKey { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
             | Self::NeedsApproval { .. }
             | Self::InvalidKey { .. }
+            | Self::Profile { .. }
             | Self::Declared { .. } => 3,
             Self::Session(error) => session_exit(error),
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,

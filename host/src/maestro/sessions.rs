@@ -99,7 +99,7 @@ impl Maestro {
     }
 
     /// Checks a key's shape: by the manifest's data, then by the plugin, which sees no key.
-    async fn checked_key(
+    pub(super) async fn checked_key(
         &self,
         provider: &Arc<Provider>,
         key: &SecretString,
