@@ -4,6 +4,7 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authority;
 mod chat;
 mod cli;
 mod config;
@@ -13,6 +14,7 @@ mod evolution;
 mod harness;
 mod import;
 mod plugin_life;
+mod refresh;
 mod servers;
 mod sessions;
 mod tidy;

@@ -6,6 +6,7 @@
 //! store when a session or a conversation is.
 
 mod ask;
+mod asking;
 mod choice;
 mod conversations;
 mod db;
@@ -13,6 +14,7 @@ mod doctor;
 mod error;
 mod import;
 mod sessions;
+mod tokens;
 mod view;
 
 use std::{
@@ -24,7 +26,10 @@ use std::{
 use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
-pub use crate::plugin::honesty::Check;
+pub use crate::{
+    oauth::{refresh::RefreshError, token::TokenError},
+    plugin::honesty::Check,
+};
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
@@ -39,6 +44,7 @@ pub use view::{
 use crate::{
     config::{Config, StoreConfig},
     home::Home,
+    oauth::refresh::Refresher,
     plugin::{
         Provenance,
         judge::Judge,
@@ -63,6 +69,7 @@ struct Inner {
     config: Config,
     registry: Registry,
     transport: Arc<Transport>,
+    refresher: Arc<Refresher>,
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
@@ -88,9 +95,10 @@ impl Maestro {
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
         let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
         let transport = Arc::new(Transport::new(config.timeouts));
+        let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let inner = Inner { home, config, registry, transport, sessions, env_session };
+        let inner = Inner { home, config, registry, transport, refresher, sessions, env_session };
         Ok(Self { inner: Arc::new(inner) })
     }
 

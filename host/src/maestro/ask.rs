@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use plugin_api::{
     capability::{Capability, Feature},
@@ -12,9 +11,9 @@ use plugin_api::{
     operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
-use super::{Error, Maestro, choice::Chosen};
+use super::{Error, Maestro, asking::Asking, choice::Chosen};
 use crate::{
-    exchange::{Delivery, Driver, ExchangeError, Order, grammar::Rule},
+    exchange::{Delivery, Driver, ExchangeError, grammar::Rule},
     plugin::registry::Provider,
     router::ModelRef,
     suggest::several,
@@ -48,16 +47,14 @@ impl Call {
 /// An answer as it streams. Dropping it closes the upstream connection.
 #[derive(Debug)]
 pub struct ChatStream {
+    asking: Asking,
     driver: Driver,
-    maestro: Maestro,
-    chosen: Option<Chosen>,
-    selector: Option<String>,
-}
-
-impl std::fmt::Debug for Chosen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chosen").field("selector", &self.selector).finish_non_exhaustive()
-    }
+    /// What the exchange failed with, while it is not clear whether another can help.
+    failed: Option<Error>,
+    /// Warnings that reached the caller; they do not count as an answer.
+    warned: usize,
+    /// Those of them that an exchange opened again will repeat.
+    repeated: usize,
 }
 
 impl ChatStream {
@@ -65,24 +62,50 @@ impl ChatStream {
     ///
     /// Cancel-safe: an event that was not returned comes with the next call.
     pub async fn next(&mut self) -> Option<Result<ChatEvent, Error>> {
-        let delivery = self.driver.next().await;
-        let (given, end) = match delivery {
-            Some(Ok(Delivery::Event(event))) => (Some(Ok(event)), false),
-            Some(Ok(Delivery::Value(_))) => (None, true),
-            Some(Err(error)) => (Some(Err(Error::from(error))), true),
-            None => (None, true),
-        };
-        if end && let Some(chosen) = self.chosen.take() {
-            let error = given.as_ref().and_then(|given| given.as_ref().err());
-            self.maestro.noted(&chosen, error);
+        loop {
+            if self.failed.is_none() {
+                match self.driver.next().await {
+                    Some(Ok(Delivery::Event(ChatEvent::Warning { .. }))) if self.repeated > 0 => {
+                        self.repeated -= 1;
+                        continue;
+                    }
+                    Some(Ok(Delivery::Event(event))) => {
+                        match event {
+                            ChatEvent::Warning { .. } => self.warned += 1,
+                            _ => self.asking.begun(),
+                        }
+                        return Some(Ok(event));
+                    }
+                    Some(Err(error)) => self.failed = Some(error.into()),
+                    Some(Ok(Delivery::Value(_))) | None => {
+                        self.asking.ended(None);
+                        return None;
+                    }
+                }
+            }
+            let reopened = match &self.failed {
+                Some(error) => self.asking.reopen(error).await,
+                None => None,
+            };
+            let failed = self.failed.take();
+            let error = match reopened {
+                Some(Ok(driver)) => {
+                    self.driver = driver;
+                    self.repeated = self.warned;
+                    continue;
+                }
+                Some(Err(error)) => error,
+                None => failed?,
+            };
+            self.asking.ended(Some(&error));
+            return Some(Err(error));
         }
-        given
     }
 
     /// Returns the selector of the session that serves it.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
-        self.selector.as_deref()
+        self.asking.session()
     }
 }
 
@@ -104,9 +127,8 @@ impl Maestro {
         let asked = asked_session(model, call.session);
         let chosen = self.choose(provider, asked.as_deref()).await?;
         let operation = Operation::Chat(Box::new(request));
-        let driver = self.drive(provider, &chosen, operation)?;
-        let selector = chosen.selector.clone();
-        Ok(ChatStream { driver, maestro: self.clone(), chosen: Some(chosen), selector })
+        let (asking, driver) = Asking::open(self, provider, chosen, operation)?;
+        Ok(ChatStream { asking, driver, failed: None, warned: 0, repeated: 0 })
     }
 
     /// Lists the models of a provider.
@@ -303,41 +325,27 @@ impl Maestro {
     /// Runs an operation that gives one value, with a session that is chosen already.
     pub(super) async fn run_as(
         &self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         chosen: &Chosen,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let value = value_of(self.drive(provider, chosen, operation)?).await;
-        self.noted(chosen, value.as_ref().err());
-        value
-    }
-
-    fn drive(
-        &self,
-        provider: &Provider,
-        chosen: &Chosen,
-        operation: Operation,
-    ) -> Result<Driver, Error> {
-        let library = provider
-            .plugin
-            .library()
-            .map_err(|source| Error::Plugin { plugin: provider.plugin.id.to_string(), source })?;
-        let mut instance = provider.instance();
-        instance.session = chosen.info.clone();
-        let order = Order {
-            library,
-            instance,
-            operation,
-            native: Bytes::new(),
-            route: provider.route.clone(),
-            credential: chosen.credential.clone(),
+        let (mut asking, mut driver) = Asking::open(self, provider, chosen.clone(), operation)?;
+        let value = loop {
+            let value = value_of(driver).await;
+            let Err(error) = &value else { break value };
+            match asking.reopen(error).await {
+                Some(Ok(other)) => driver = other,
+                Some(Err(error)) => break Err(error),
+                None => break value,
+            }
         };
-        Ok(Driver::start(order, Arc::clone(&self.inner.transport)))
+        asking.ended(value.as_ref().err());
+        value
     }
 
     /// Records how a request went, off the async threads. The answer does not wait for it, the
     /// program's end does.
-    fn noted(&self, chosen: &Chosen, error: Option<&Error>) {
+    pub(super) fn noted(&self, chosen: &Chosen, error: Option<&Error>) {
         if chosen.stored.is_none() {
             return;
         }

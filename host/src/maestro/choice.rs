@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// The session that serves a request.
+#[derive(Clone)]
 pub(super) struct Chosen {
     /// Its selector, for people; `None` when the provider needs none.
     pub(super) selector: Option<String>,
@@ -140,12 +141,23 @@ impl Maestro {
         SessionError::Unknown { selector: format!("{}:{}", provider.id, wanted.name), known }.into()
     }
 
-    /// Takes a stored session, unless its plugin or origins are not what the user approved.
+    /// Takes a stored session, with tokens that work, unless its plugin or origins are not what the
+    /// user approved.
     async fn stored(
         &self,
         provider: &Provider,
         session: Arc<OpenSession>,
     ) -> Result<Chosen, Error> {
+        self.approved(provider, &session).await?;
+        Chosen::stored(provider, self.fresh(provider, session).await?)
+    }
+
+    /// Refuses a session whose plugin or origins are not what the user approved.
+    pub(super) async fn approved(
+        &self,
+        provider: &Provider,
+        session: &OpenSession,
+    ) -> Result<(), Error> {
         let selector = session.info.selector();
         if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
             let (id, change) = (session.info.id.clone(), describe(&change));
@@ -160,11 +172,16 @@ impl Maestro {
             }
             return Err(Error::NeedsApproval { session: selector, change });
         }
-        Chosen::stored(provider, session)
+        Ok(())
     }
 }
 
 impl Chosen {
+    /// Reports whether it holds tokens, which may be renewed, and not a key.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.stored.as_ref().is_some_and(|session| session.credential.tokens().is_some())
+    }
+
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
     }

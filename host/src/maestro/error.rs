@@ -10,9 +10,12 @@ use plugin_api::{
 use crate::{
     config::ConfigError,
     exchange::ExchangeError,
+    oauth::refresh::RefreshError,
     plugin::{RefusalError, registry::MisfitError},
     router::ModelRefError,
-    session::{InvalidName, KeyError, SessionError, StoreError, profile::ProfileError},
+    session::{
+        InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,
+    },
 };
 
 /// Why an operation failed.
@@ -159,6 +162,16 @@ pub enum Error {
         /// How many problems were found.
         problems: usize,
     },
+    /// A session's tokens could not be renewed.
+    #[error("failed to renew the tokens of session `{session}` of provider `{provider}`")]
+    Renewal {
+        /// The provider.
+        provider: ProviderId,
+        /// The session's name.
+        session: SessionName,
+        /// Why.
+        source: RefreshError,
+    },
     /// The master key cannot be had.
     #[error("the master key cannot be used")]
     Key(#[from] KeyError),
@@ -249,6 +262,9 @@ impl Error {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
             Self::Session(error) => error.hint(),
+            Self::Renewal { provider, session, source } => {
+                source.hint(provider.as_str(), session.as_str())
+            }
             Self::Key(error) => error.hint(),
             Self::Profile { source, .. } => source.hint(),
             Self::NotImportable { .. } => {
@@ -305,6 +321,10 @@ impl Error {
             | Self::Profile { .. }
             | Self::Declared { .. } => 3,
             Self::Session(error) => session_exit(error),
+            Self::Renewal { source: RefreshError::Store(error), .. } => session_exit(error),
+            Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,
+            Self::Renewal { source, .. } if source.needs_login() => 3,
+            Self::Renewal { .. } => 1,
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::NoStore { .. } | Self::Unsound { .. } | Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,

@@ -19,8 +19,8 @@ use crate::{
     exchange::ExchangeError,
     plugin::registry::Provider,
     session::{
-        AuthType, BindingChange, Credential, Login, SessionError, SessionFilter, SessionInfo,
-        SessionSelector, SessionStatus, Sessions,
+        AuthType, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
+        SessionInfo, SessionSelector, SessionStatus, Sessions,
     },
 };
 
@@ -255,17 +255,6 @@ impl Maestro {
         Ok(idle.into_iter().map(SessionView::from).collect())
     }
 
-    /// Renews a session's tokens now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: a key has nothing to renew.
-    pub async fn refresh_tokens(&self, selector: &str) -> Result<SessionView, Error> {
-        let view = self.session(selector).await?;
-        let what = format!("token refresh for session `{}`, which holds an API key", view.selector);
-        Err(Error::NotSupported { provider: view.provider, what })
-    }
-
     /// Makes a cheap authenticated call and says whose account it is.
     ///
     /// Providers without a test of their own are asked for their models.
@@ -293,7 +282,7 @@ impl Maestro {
         self.test(provider, &Chosen::with_key(provider, "the new key".into(), key)).await
     }
 
-    async fn test(&self, provider: &Provider, chosen: &Chosen) -> Result<Account, Error> {
+    async fn test(&self, provider: &Arc<Provider>, chosen: &Chosen) -> Result<Account, Error> {
         let operation = if provider.can(Capability::ApiKey) {
             Operation::TestConnection
         } else if provider.can(Capability::Models) {
@@ -308,7 +297,7 @@ impl Maestro {
         }
     }
 
-    async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
+    pub(super) async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
         if let Some(view) = self.declared(text) {
             return Err(Error::DeclaredElsewhere { session: view.selector });
         }
@@ -336,7 +325,11 @@ impl Maestro {
         let noted = if rejected {
             let text = error.map(|error| super::one_line(error)).unwrap_or_default();
             sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
-        } else if error.is_none() && session.info.status == SessionStatus::NeedsReauth {
+        } else if error.is_none()
+            && session.info.status == SessionStatus::NeedsReauth
+            // An access token that still works says nothing about a refresh token that does not.
+            && session.credential.tokens().is_none_or(|t| t.renewal == Renewal::default())
+        {
             // The vendor takes the credential again, so it was the vendor's mistake.
             sessions.refresh(&session.info, &session.credential, &stamp()).map(drop)
         } else {

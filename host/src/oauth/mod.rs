@@ -14,6 +14,7 @@
 mod answer;
 mod authorize;
 pub mod callback;
+pub mod client;
 pub mod device;
 pub mod discovery;
 pub mod fetch;
@@ -21,6 +22,7 @@ pub mod id_token;
 pub mod loopback;
 mod page;
 mod pkce;
+pub(crate) mod refresh;
 pub mod registration;
 pub mod revoke;
 mod state;

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Places, answer, local_now_s, scheme_id};
+use super::{Places, answer, local_now_s, refresh::step::Step, scheme_id};
 use crate::{
     session::TokenSet,
     transport::{Origin, Route, TlsOptions, Transport},
@@ -245,6 +245,7 @@ impl TokenEndpoint {
                 _ => TokenError::Transient { status: None, retry_after: None, message },
             }
         })?;
+        Step::AfterSend.reached();
         let mut body = Zeroizing::new(Vec::new());
         loop {
             match answer.chunk().await {
@@ -362,7 +363,6 @@ impl TokenEndpoint {
         tokens.scheme = scheme_id(&self.scheme).to_owned();
         tokens.client_id.clone_from(&self.client.id);
         tokens.token_endpoint = self.url.as_str().to_owned();
-        tokens.client_basic = self.client.auth == ClientAuth::Basic;
         if self.client.secret_issued {
             tokens.client_secret.clone_from(&self.client.secret);
         }

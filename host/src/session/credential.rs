@@ -72,8 +72,6 @@ pub struct TokenSet {
     pub client_id: String,
     /// That client's secret, only when a registration issued it; a configured one stays there.
     pub client_secret: Option<SecretString>,
-    /// Whether the client shows its secret in a header instead of among the parameters.
-    pub client_basic: bool,
     /// Where it is renewed; empty means where the scheme says.
     pub token_endpoint: String,
     /// Where it is revoked; empty means where the scheme says.
@@ -114,7 +112,6 @@ impl Default for TokenSet {
             scheme: String::new(),
             client_id: String::new(),
             client_secret: None,
-            client_basic: false,
             token_endpoint: String::new(),
             revocation_endpoint: String::new(),
             earliest_refresh_at: None,
@@ -221,7 +218,6 @@ impl Credential {
                 scheme: tokens.scheme.clone(),
                 client_id: tokens.client_id.clone(),
                 client_secret: tokens.client_secret.as_ref().map(text),
-                client_basic: tokens.client_basic,
                 token_endpoint: tokens.token_endpoint.clone(),
                 revocation_endpoint: tokens.revocation_endpoint.clone(),
                 earliest_refresh_at: tokens.earliest_refresh_at,
@@ -261,7 +257,6 @@ impl Credential {
                 scheme,
                 client_id,
                 client_secret,
-                client_basic,
                 token_endpoint,
                 revocation_endpoint,
                 earliest_refresh_at,
@@ -278,7 +273,6 @@ impl Credential {
                 scheme,
                 client_id,
                 client_secret: client_secret.map(Text::into_secret),
-                client_basic,
                 token_endpoint,
                 revocation_endpoint,
                 earliest_refresh_at,
@@ -349,8 +343,6 @@ enum SecretPayload<'a> {
         #[serde(borrow, default)]
         client_secret: Option<Text<'a>>,
         #[serde(default)]
-        client_basic: bool,
-        #[serde(default)]
         token_endpoint: String,
         #[serde(default)]
         revocation_endpoint: String,
@@ -413,7 +405,6 @@ mod tests {
             scheme: "plan".into(),
             client_id: "client-1".into(),
             client_secret: Some("issued".into()),
-            client_basic: true,
             token_endpoint: "https://auth.example/token".into(),
             revocation_endpoint: "https://auth.example/revoke".into(),
             earliest_refresh_at: Some(1_799_999_000),
@@ -449,7 +440,6 @@ mod tests {
         assert_eq!(read.extra["id_token"].expose_secret(), "ey.J.x");
         assert_eq!((read.scheme.as_str(), read.client_id.as_str()), ("plan", "client-1"));
         assert_eq!(read.client_secret.unwrap().expose_secret(), "issued");
-        assert!(read.client_basic);
         assert_eq!(read.token_endpoint, "https://auth.example/token");
         assert_eq!(read.revocation_endpoint, "https://auth.example/revoke");
         assert_eq!(read.earliest_refresh_at, Some(1_799_999_000));

@@ -30,7 +30,10 @@ impl Provider for Faulty {
     const SPEC: PluginSpec = PluginSpec::new("faulty", env!("CARGO_PKG_VERSION"))
         .description("Breaks one rule of the contract at a time. For tests only.")
         .instances(true)
-        .settings(&[SettingSpec::text("models_fault").help("what is wrong with a list of models")])
+        .settings(&[
+            SettingSpec::text("models_fault").help("what is wrong with a list of models"),
+            SettingSpec::text("auth_url").help("where the authorization server is"),
+        ])
         .providers(&[
             ProviderSpec::new("faulty-keyed")
                 .display_name("Faulty with a key")
@@ -56,6 +59,19 @@ impl Provider for Faulty {
                     .expiry_field("expires_at")
                     .active_file("active")
                     .login_command("faultytool login --profile {profile}")]),
+                )]),
+            ProviderSpec::new("faulty-oauth")
+                .display_name("Faulty with a login")
+                .base_url("https://faulty.invalid/v1")
+                .requires(&["auth_url"])
+                .auth(&[AuthSpec::OAuth(
+                    OAuthSpec::new()
+                        .token_url("{auth_url}/token")
+                        .scopes(&["chat"])
+                        .client_id("faulty-client")
+                        .attributes(&["plan"])
+                        .login_again_codes(&["refresh_token_reused"])
+                        .earliest_refresh_field("earliest_refresh_at"),
                 )]),
             ProviderSpec::new("faulty").display_name("Faulty").auth(&[AuthSpec::None]).local(true),
         ]);
