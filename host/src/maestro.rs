@@ -15,11 +15,12 @@ mod error;
 mod import;
 mod sessions;
 mod tokens;
+mod unnamed;
 mod view;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -38,7 +39,7 @@ pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use view::{
     Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{
@@ -73,7 +74,12 @@ struct Inner {
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
+    /// Who is told of what works and should not be relied on; without one, the log.
+    warner: OnceLock<Warner>,
 }
+
+/// Tells somebody something.
+type Warner = Box<dyn Fn(&str) + Send + Sync>;
 
 impl std::fmt::Debug for Maestro {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,8 +104,24 @@ impl Maestro {
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let inner = Inner { home, config, registry, transport, refresher, sessions, env_session };
+        let warner = OnceLock::new();
+        let inner =
+            Inner { home, config, registry, transport, refresher, sessions, env_session, warner };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says who is told of what works and should not be relied on. The first one stays.
+    #[must_use]
+    pub fn on_warning(self, warner: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let _ = self.inner.warner.set(Box::new(warner));
+        self
+    }
+
+    fn warn(&self, text: &str) {
+        match self.inner.warner.get() {
+            Some(warner) => warner(text),
+            None => tracing::warn!("{text}"),
+        }
     }
 
     /// Returns the folders.
@@ -171,6 +193,7 @@ impl Maestro {
             let hint = nearest(id, known).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.unwrap_or_else(|| match registry.refused().len() {
                 0 => "run `maestro providers list --all`".into(),
+                1 => "1 plugin file was refused; run `maestro plugin list`".into(),
                 n => format!("{n} plugin files were refused; run `maestro plugin list`"),
             });
             Error::UnknownProvider { provider: id.to_owned(), hint }

@@ -102,7 +102,7 @@ pub(super) async fn run(args: DbArgs, maestro: &Maestro, output: &Output) -> Out
         DbCommand::Backup { file } => {
             let file = maestro.db_backup(file).await?;
             let text = format!("copied the store to `{}`", file.display());
-            said(Document::new().with("file", &file), &text, output)
+            said(&Document::new().with("file", &file), &text, output)
         }
         DbCommand::Check => check(maestro, output).await,
         DbCommand::Rekey { new_key_file, new_key_env } => {
@@ -162,7 +162,7 @@ fn migrated(done: &DbMigration, output: &Output) -> Outcome {
         let logins = counted(usize::try_from(done.taken_over).unwrap_or(usize::MAX), "login");
         text += &format!("; took over {logins} of the former program");
     }
-    said(Document::new().with("migration", done), &text, output)?;
+    said(&Document::new().with("migration", done), &text, output)?;
     note_backup(done, output);
     if done.taken_over > 0 && !output.is_json() {
         output.note("each needs `maestro sessions approve` before it is used");
@@ -194,7 +194,7 @@ async fn rollback(
     ask::confirm(output, &question, yes)?;
     let done = maestro.db_rollback(to).await?;
     let text = format!("rolled the store back from version {} to {}", done.from, done.to);
-    said(Document::new().with("migration", &done).with("plan", &plan), &text, output)?;
+    said(&Document::new().with("migration", &done).with("plan", &plan), &text, output)?;
     note_backup(&done, output);
     if !output.is_json() {
         output.note("this version of `maestro` migrates it again as soon as it uses it");
@@ -259,7 +259,7 @@ async fn rekey(new: Option<KeySource>, maestro: &Maestro, output: &Output) -> Ou
     let done = maestro.db_rekey(new).await?;
     let values = counted(usize::try_from(done.values).unwrap_or(usize::MAX), "value");
     let text = format!("sealed {values} with key {} instead of {}", done.to, done.from);
-    said(Document::new().with("rekey", &done), &text, output)?;
+    said(&Document::new().with("rekey", &done), &text, output)?;
     if output.is_json() {
         return Ok(());
     }
@@ -279,6 +279,6 @@ fn note_backup(done: &DbMigration, output: &Output) {
     }
 }
 
-fn said(document: Document, text: &str, output: &Output) -> Outcome {
-    if output.is_json() { output.document(&document) } else { output.line(text) }
+fn said(document: &Document, text: &str, output: &Output) -> Outcome {
+    if output.is_json() { output.document(document) } else { output.line(text) }
 }

@@ -62,6 +62,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, output: &Output) -> Outcome {
+    let open = || open(output);
     match command {
         Command::Providers(args) => wait(providers::run(args, &open()?, output)),
         Command::Models(args) => wait(models::run(args, &open()?, output)),
@@ -79,10 +80,11 @@ fn run(command: Command, output: &Output) -> Outcome {
     }
 }
 
-fn open() -> Result<Maestro, Failure> {
+fn open(output: &Output) -> Result<Maestro, Failure> {
     let home = Home::from_env()?;
     let config = Config::read(&home.config_file())?;
-    Ok(Maestro::open(home, config)?)
+    let output = *output;
+    Ok(Maestro::open(home, config)?.on_warning(move |text| output.warn(text)))
 }
 
 /// Runs the asynchronous part of a command.

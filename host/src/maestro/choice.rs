@@ -62,7 +62,11 @@ impl Maestro {
                 }),
             };
         }
-        let wanted = self.wanted(provider, asked)?;
+        let named = match asked.or(self.env_choice(provider)) {
+            Some(text) => self.with_name(text, Some(&provider.id)).await?,
+            None => None,
+        };
+        let wanted = self.wanted(provider, named.as_deref().or(asked))?;
         if let Some(wanted) = &wanted
             && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
             && declared.provider == provider.id
@@ -115,10 +119,13 @@ impl Maestro {
         Err(Error::NoSession { provider: provider.id.clone(), env })
     }
 
+    /// Returns what `MAESTRO_SESSION` says for a provider.
+    fn env_choice(&self, provider: &Provider) -> Option<&str> {
+        self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id))
+    }
+
     fn wanted(&self, provider: &Provider, asked: Option<&str>) -> Result<Option<Wanted>, Error> {
-        let from_env =
-            self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id));
-        let Some(text) = asked.or(from_env) else { return Ok(None) };
+        let Some(text) = asked.or(self.env_choice(provider)) else { return Ok(None) };
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;

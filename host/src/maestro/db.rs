@@ -238,15 +238,12 @@ fn rekey(sessions: &Sessions, old: &KeySource, new: Option<&KeySource>) -> Resul
         return Err(Error::NoNextKey { key: old.to_string() });
     }
     let values = sessions.rekey(&next, &stamp())?;
-    let (mut retired, mut configure) = (None, new.map(ToString::to_string));
+    let mut retired = None;
     if new.is_none() {
-        retired = match old.finish_rotation(from, next.id())? {
-            Some((_, retired)) => Some(retired),
-            // Another process found the store sealed anew and was faster.
-            None => None,
-        };
-        configure = None;
+        // `None` also when another process found the store sealed anew and was faster.
+        retired = old.finish_rotation(from, next.id())?.map(|(_, retired)| retired);
     }
+    let configure = new.map(ToString::to_string);
     let text = |id: KeyId| id.to_string();
     Ok(DbRekey { from: text(from), to: text(next.id()), values, retired, configure })
 }

@@ -119,6 +119,20 @@ pub enum Error {
         /// The session.
         session: String,
     },
+    /// A key in the environment is no stored session and cannot be changed here.
+    #[error("the key in `{variable}` is used without being stored")]
+    InEnvironment {
+        /// The provider.
+        provider: ProviderId,
+        /// The variable.
+        variable: String,
+    },
+    /// Another session has the name already.
+    #[error("session `{session}` exists already")]
+    NameTaken {
+        /// The other session.
+        session: String,
+    },
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -261,6 +275,12 @@ impl Error {
             Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
+            Self::InEnvironment { provider, .. } => Some(format!(
+                "`maestro sessions import {provider} --from env` stores it as a session"
+            )),
+            Self::NameTaken { session } => {
+                Some(format!("choose another name, or rename or delete `{session}` first"))
+            }
             Self::Session(error) => error.hint(),
             Self::Renewal { provider, session, source } => {
                 source.hint(provider.as_str(), session.as_str())
@@ -311,6 +331,8 @@ impl Error {
             | Self::SessionName { .. }
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
+            | Self::InEnvironment { .. }
+            | Self::NameTaken { .. }
             | Self::NoRollback { .. }
             | Self::NotImportable { .. }
             | Self::NoNextKey { .. }

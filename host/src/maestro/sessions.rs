@@ -10,9 +10,9 @@ use plugin_api::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Error, LoginPlan, Maestro, NewLogin, SessionView,
+    Error, LoginPlan, Maestro, NewLogin, PruneCandidate, SessionView,
     choice::{self, Chosen},
-    now_s, stamp,
+    counted, now_s, stamp,
 };
 use crate::{
     config::DeclaredSession,
@@ -20,7 +20,7 @@ use crate::{
     plugin::registry::Provider,
     session::{
         AuthType, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
-        SessionInfo, SessionSelector, SessionStatus, Sessions,
+        SessionInfo, SessionSelector, SessionStatus, Sessions, StoreError,
     },
 };
 
@@ -159,7 +159,7 @@ impl Maestro {
         }
         for provider in self.inner.registry.providers().filter(|provider| wanted(&provider.id)) {
             if let Some((name, _)) = choice::env_key(provider) {
-                listed.push(outside_view(&provider.id, &name, format!("env:{name}"), "env"));
+                listed.push(env_view(&provider.id, &name));
             }
         }
         Ok(listed)
@@ -173,6 +173,9 @@ impl Maestro {
     pub async fn session(&self, selector: &str) -> Result<SessionView, Error> {
         if let Some(view) = self.declared(selector) {
             return Ok(view);
+        }
+        if let Some((provider, variable, _)) = self.env_session(selector) {
+            return Ok(env_view(&provider.id, &variable));
         }
         Ok(self.stored_session(selector).await?.into())
     }
@@ -189,8 +192,13 @@ impl Maestro {
     ) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
         let sessions = self.sessions().await?;
-        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await?;
-        Ok(renamed.into())
+        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await;
+        renamed.map(SessionView::from).map_err(|error| match error {
+            SessionError::Store(StoreError::DuplicateSession { provider, auth_type, name }) => {
+                Error::NameTaken { session: format!("{provider}:{name}@{auth_type}") }
+            }
+            other => other.into(),
+        })
     }
 
     /// Makes a session its provider's default.
@@ -243,16 +251,18 @@ impl Maestro {
         Ok(approved.into())
     }
 
-    /// Lists sessions that were neither made nor used for some days.
+    /// Lists sessions that are of no use: neither made nor used for some days, with tokens that ended
+    /// that long ago, or refused by the vendor until somebody logs in again.
     ///
     /// # Errors
     ///
     /// What the store says.
-    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<SessionView>, Error> {
+    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<PruneCandidate>, Error> {
         let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
-        let since = now_s() - i64::from(idle_days) * DAY_S;
-        let idle = sessions.blocking(move |s| s.prune_candidates(since)).await?;
-        Ok(idle.into_iter().map(SessionView::from).collect())
+        let now_s = now_s();
+        let since = now_s - i64::from(idle_days) * DAY_S;
+        let found = sessions.blocking(move |s| s.prune_candidates(since)).await?;
+        Ok(found.into_iter().map(|info| PruneCandidate::of(info, since, now_s)).collect())
     }
 
     /// Makes a cheap authenticated call and says whose account it is.
@@ -263,6 +273,12 @@ impl Maestro {
     ///
     /// What the provider says; of kind authentication when it does not accept the key.
     pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
+        if let Some((provider, variable, key)) = self.env_session(selector) {
+            let provider = self.ready_provider(provider.id.as_str())?;
+            let key = self.checked_key(provider, &key).await?;
+            let chosen = Chosen::with_key(provider, format!("env:{variable}"), key);
+            return self.test(provider, &chosen).await;
+        }
         let view = self.session(selector).await?;
         let provider = self.ready_provider(view.provider.as_str())?;
         let chosen = self.choose(provider, Some(&view.selector)).await?;
@@ -301,6 +317,11 @@ impl Maestro {
         if let Some(view) = self.declared(text) {
             return Err(Error::DeclaredElsewhere { session: view.selector });
         }
+        if let Some((provider, variable, _)) = self.env_session(text) {
+            return Err(Error::InEnvironment { provider: provider.id.clone(), variable });
+        }
+        let named = self.with_name(text, None).await?;
+        let text = named.as_deref().unwrap_or(text);
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
@@ -309,6 +330,15 @@ impl Maestro {
             return Err(SessionError::Unknown { selector, known }.into());
         };
         Ok(sessions.blocking(move |sessions| sessions.find(&selector)).await?)
+    }
+
+    /// Finds the provider whose key is in the variable that a selector `env:NAME` names.
+    fn env_session(&self, text: &str) -> Option<(&Arc<Provider>, String, SecretString)> {
+        let wanted = text.strip_prefix("env:")?;
+        self.inner.registry.providers().find_map(|provider| {
+            let (variable, key) = choice::env_key(provider)?;
+            (variable == wanted).then_some((provider, variable, key))
+        })
     }
 
     fn declared(&self, text: &str) -> Option<SessionView> {
@@ -341,6 +371,23 @@ impl Maestro {
     }
 }
 
+impl PruneCandidate {
+    fn of(info: SessionInfo, since: i64, now_s: i64) -> Self {
+        let days = |at: i64| {
+            let days = usize::try_from((now_s - at) / DAY_S).unwrap_or(0);
+            counted(days, "day")
+        };
+        let used = info.last_used_at.unwrap_or(info.created_at).max(info.created_at);
+        let reason = match info.expires_at {
+            _ if info.status == SessionStatus::NeedsReauth => "needs a new login".to_owned(),
+            _ if used < since => format!("idle for {}", days(used)),
+            Some(at) => format!("expired {} ago", days(at)),
+            None => "idle".to_owned(),
+        };
+        Self { session: info.into(), reason }
+    }
+}
+
 fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     let source = match declared {
         DeclaredSession { env: Some(_), .. } => "env",
@@ -349,6 +396,10 @@ fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     };
     let selector = format!("{}:{name}", declared.provider);
     outside_view(&declared.provider, name, selector, source)
+}
+
+fn env_view(provider: &ProviderId, variable: &str) -> SessionView {
+    outside_view(provider, variable, format!("env:{variable}"), "env")
 }
 
 fn outside_view(

@@ -75,7 +75,7 @@ enum SessionsCommand {
     Approve(approve::ApproveArgs),
     /// Take over keys from the environment and from other tools; shows them first
     Import(import::ImportArgs),
-    /// Delete sessions that were not used for long; shows which, `--yes` does it
+    /// Delete sessions that are of no use: idle for long, expired, refused; shows them first
     Prune(prune::PruneArgs),
     /// Delete a session and its secret
     Delete {

@@ -150,7 +150,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::UnknownSession`].
     fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()>;
 
-    /// Lists sessions that were neither made nor used since `idle_since_s`.
+    /// Lists sessions that were neither made nor used since `idle_since_s`, whose tokens ended before
+    /// that, or that need a new login anyway.
     fn prune_candidates(&self, idle_since_s: i64) -> StoreResult<Vec<SessionInfo>>;
 
     /// Reports whether anything here is sealed with a key of ours; then none may be generated.

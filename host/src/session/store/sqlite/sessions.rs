@@ -168,7 +168,9 @@ pub(super) fn prune_candidates(
 ) -> Result<Vec<SessionInfo>, Fault> {
     list(
         connection,
-        "max(coalesce(last_used_at, created_at), created_at) < :since",
+        "max(coalesce(last_used_at, created_at), created_at) < :since
+         OR status = 'needs_reauth'
+         OR (auth_type = 'oauth' AND expires_at < :since)",
         named_params! { ":since": idle_since_s },
     )
 }

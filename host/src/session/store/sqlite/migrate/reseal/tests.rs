@@ -135,7 +135,7 @@ fn every_login_of_a_real_legacy_database_survives() {
         assert_eq!(credential.auth_type().as_str(), row["auth_type"]);
         assert!(credential.binding.is_unbound());
         if let crate::session::Secret::OAuth(tokens) = &credential.secret {
-            let refresh = tokens.refresh_token.as_ref().map(|token| token.expose_secret());
+            let refresh = tokens.refresh_token.as_ref().map(ExposeSecret::expose_secret);
             assert_eq!(refresh, row["refresh"].as_str());
         }
     }
