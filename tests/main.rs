@@ -13,6 +13,7 @@ mod db;
 mod evolution;
 mod harness;
 mod import;
+mod lifecycle;
 mod plugin_life;
 mod refresh;
 mod servers;
