@@ -29,7 +29,7 @@ pub(crate) struct State {
     pub(crate) asked: u32,
     /// How often a replaced refresh token came.
     pub(crate) reused: u32,
-    /// Chats that were refused.
+    /// Uses of a token that were refused.
     pub(crate) refused: u32,
     /// Whether a replaced refresh token is taken once more, as some servers do for lost answers.
     pub(crate) lenient: bool,
@@ -52,7 +52,8 @@ impl Authority {
             let mut state = lock(&shared);
             match request.target.as_str() {
                 "/token" => state.token(request),
-                "/v1/chat" => state.chat(request),
+                "/v1/chat" => state.use_token(request, Reply::says(&["hi"])),
+                "/v1/models" => state.use_token(request, Reply::json(200, "[\"m\"]")),
                 _ => Reply::json(404, ""),
             }
         });
@@ -119,10 +120,10 @@ impl State {
         self.accepted.insert(access(self.issued));
     }
 
-    fn chat(&mut self, request: &Request) -> Reply {
+    fn use_token(&mut self, request: &Request, answer: Reply) -> Reply {
         let token = request.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
         if self.accepted.contains(token) {
-            return Reply::says(&["hi"]);
+            return answer;
         }
         self.refused += 1;
         Reply::json(401, r#"{"error":{"message":"token expired"}}"#)

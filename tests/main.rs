@@ -5,6 +5,7 @@
 
 mod ask;
 mod authority;
+mod browser;
 mod chat;
 mod cli;
 mod config;
@@ -14,8 +15,10 @@ mod evolution;
 mod harness;
 mod import;
 mod lifecycle;
+mod oidc;
 mod plugin_life;
 mod refresh;
+mod sdk;
 mod servers;
 mod sessions;
 mod tidy;

@@ -71,7 +71,7 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
 
     let test = test.plugin("echo");
     let maestro = test.maestro();
-    assert_eq!(provider_ids(&maestro), ["echo", "faulty", "faulty-keyed"]);
+    assert_eq!(provider_ids(&maestro), ["echo", "faulty", "faulty-keyed", "faulty-oauth"]);
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello");
     fs::remove_file(test.plugin_path("echo")).unwrap();
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello", "what runs goes on");

@@ -13,6 +13,7 @@ mod db;
 mod doctor;
 mod error;
 mod import;
+mod login;
 mod sessions;
 mod tokens;
 mod unnamed;
@@ -28,7 +29,11 @@ use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
 pub use crate::{
-    oauth::{refresh::RefreshError, token::TokenError},
+    oauth::{
+        login::{Flow, LoginPrompt},
+        refresh::RefreshError,
+        token::TokenError,
+    },
     plugin::honesty::Check,
 };
 pub use ask::{Call, ChatStream};
@@ -37,9 +42,10 @@ pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
 pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
+pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
+    ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{

@@ -10,7 +10,7 @@ use plugin_api::{
 use crate::{
     config::ConfigError,
     exchange::ExchangeError,
-    oauth::refresh::RefreshError,
+    oauth::{error::LoginError, refresh::RefreshError},
     plugin::{RefusalError, registry::MisfitError},
     router::ModelRefError,
     session::{
@@ -104,6 +104,14 @@ pub enum Error {
         problem: String,
         /// Where to get one.
         obtain_url: Option<String>,
+    },
+    /// A login failed.
+    #[error("the login at `{provider}` failed")]
+    Login {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        source: LoginError,
     },
     /// A declared session's key cannot be had.
     #[error("declared session `{session}`: {problem}")]
@@ -272,6 +280,7 @@ impl Error {
             Self::InvalidKey { obtain_url, .. } => {
                 obtain_url.as_ref().map(|url| format!("get a key at {url}"))
             }
+            Self::Login { provider, source } => source.hint(provider.as_str()),
             Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
@@ -342,6 +351,7 @@ impl Error {
             | Self::InvalidKey { .. }
             | Self::Profile { .. }
             | Self::Declared { .. } => 3,
+            Self::Login { source, .. } => source.exit_code(),
             Self::Session(error) => session_exit(error),
             Self::Renewal { source: RefreshError::Store(error), .. } => session_exit(error),
             Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,

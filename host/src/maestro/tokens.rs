@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use plugin_api::auth::OAuthScheme;
 
-use super::{Error, Maestro, SessionView};
+use super::{Error, Maestro, SessionView, login::INSTALLATION};
 use crate::{
     oauth::{
         self,
+        login::wants_installation,
         refresh::{RefreshError, Source},
     },
     plugin::registry::Provider,
@@ -75,12 +76,20 @@ impl Maestro {
 
     fn source(&self, provider: &Provider, scheme: &OAuthScheme) -> Source {
         let config = self.inner.config.providers.get(&provider.id);
+        let installation = || {
+            let sessions = self.inner.sessions.get()?;
+            sessions.store().setting(INSTALLATION).ok().flatten()
+        };
+        let mut facts = BTreeMap::new();
+        if let Some(id) = wants_installation(scheme).then(installation).flatten() {
+            facts.insert("installation".to_owned(), id);
+        }
         Source {
             provider: provider.id.clone(),
             plugin: provider.plugin.id.clone(),
             scheme: scheme.clone(),
             settings: provider.settings.clone(),
-            facts: BTreeMap::new(),
+            facts,
             client: config.and_then(|config| config.oauth.clone()),
             tls: provider.route.tls.clone(),
         }

@@ -105,38 +105,43 @@ pub(crate) fn configured(
 /// Returns the client that tokens were issued to, to renew or revoke them.
 ///
 /// The id is the session's. A secret is the session's if a registration issued it, else the
-/// configured one of that very client.
+/// configured one of that very client. The scheme is `None` when its plugin is gone.
 pub(crate) fn of_tokens(
     provider: &str,
-    scheme: &OAuthScheme,
+    scheme: Option<&OAuthScheme>,
     tokens: &TokenSet,
     config: Option<&OAuthConfig>,
 ) -> Result<Client, ClientError> {
     let auth = kept_auth(tokens);
-    if tokens.client_id.is_empty() {
-        let configured = configured(provider, scheme, config)?;
-        let published = || match ClientSource::of(scheme) {
-            ClientSource::Published(id) => Some(Client::public(id)),
-            _ => None,
-        };
-        let client = configured.or_else(published).ok_or_else(|| ClientError::NotConfigured {
-            provider: provider.to_owned(),
-            with_secret: scheme.client_secret,
-            made_at: None,
-        })?;
-        return Ok(Client { auth, ..client });
-    }
-    let issued = tokens.client_secret.clone();
-    let secret_issued = issued.is_some();
-    let own = config.filter(|config| config.client_id.trim() == tokens.client_id);
-    let secret = match (issued, own) {
-        (Some(issued), _) => Some(issued),
-        (None, Some(own)) => {
-            configured(provider, scheme, Some(own))?.and_then(|client| client.secret)
-        }
-        (None, None) => None,
+    let secret_of = |config: &OAuthConfig| {
+        config.secret().map_err(|problem| {
+            let provider = provider.to_owned();
+            ClientError::Secret { provider, problem }
+        })
     };
-    Ok(Client { id: tokens.client_id.clone(), secret, secret_issued, auth })
+    if !tokens.client_id.is_empty() {
+        let issued = tokens.client_secret.clone();
+        let secret_issued = issued.is_some();
+        let own = config.filter(|config| config.client_id.trim() == tokens.client_id);
+        let secret = match (issued, own) {
+            (Some(issued), _) => Some(issued),
+            (None, Some(own)) => secret_of(own)?,
+            (None, None) => None,
+        };
+        return Ok(Client { id: tokens.client_id.clone(), secret, secret_issued, auth });
+    }
+    if let Some(config) = config {
+        let (id, secret) = (config.client_id.trim().to_owned(), secret_of(config)?);
+        return Ok(Client { secret, auth, ..Client::public(id) });
+    }
+    match scheme.map(ClientSource::of) {
+        Some(ClientSource::Published(id)) => Ok(Client::public(id)),
+        _ => Err(ClientError::NotConfigured {
+            provider: provider.to_owned(),
+            with_secret: scheme.is_some_and(|scheme| scheme.client_secret),
+            made_at: None,
+        }),
+    }
 }
 
 /// Chooses how a secret is shown, of what the server's metadata allows.
@@ -218,7 +223,7 @@ mod tests {
         let own = config("client_id = \"me\"\nclient_secret = \"mine\"");
         let any = scheme(json!({}));
         let shown = |tokens: &TokenSet| {
-            let client = of_tokens("acme", &any, tokens, Some(&own)).ok().unwrap();
+            let client = of_tokens("acme", Some(&any), tokens, Some(&own)).ok().unwrap();
             let secret = client.secret.map(|secret| secret.expose_secret().to_owned());
             (client.id, secret, client.secret_issued)
         };
@@ -229,9 +234,9 @@ mod tests {
         assert_eq!(shown(&tokens("issued")), ("issued".into(), None, false));
         let issued = TokenSet { client_secret: Some("theirs".into()), ..tokens("issued") };
         assert_eq!(shown(&issued), ("issued".into(), Some("theirs".into()), true));
-        assert!(of_tokens("acme", &any, &tokens(""), None).is_err());
+        assert!(of_tokens("acme", Some(&any), &tokens(""), None).is_err());
         let published = scheme(json!({ "client_id": "everyone" }));
-        let client = of_tokens("acme", &published, &tokens(""), None).ok().unwrap();
+        let client = of_tokens("acme", Some(&published), &tokens(""), None).ok().unwrap();
         assert_eq!(client.id, "everyone");
     }
 

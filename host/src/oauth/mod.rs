@@ -1,15 +1,11 @@
 //! OAuth 2 as the manifests describe it: how tokens are bought and renewed.
 //!
-//! Here lives all that talks to an authorization server: [`token`] is the client of the token endpoint
-//! for every grant. Its whole input is a scheme of a manifest, the settings and what a login found
+//! Here lives all that talks to an authorization server: [`login`] is one attempt to log in, in
+//! whichever flow; [`token`] is the client of the token endpoint for every grant. Its whole input is a scheme of a manifest, the settings and what a login found
 //! out; no vendor is named. Here does *not* live: how tokens are kept (`session`), where they are put
 //! into requests (`transport`), and which session serves a request (`maestro`).
 //!
 //! Nothing that a server sent is ever searched for placeholders, and no secret reaches an error text.
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the login flows use the grants that refresh does not")
-)]
 
 mod answer;
 mod authorize;
@@ -17,15 +13,18 @@ pub mod callback;
 pub mod client;
 pub mod device;
 pub mod discovery;
+pub mod error;
 pub mod fetch;
 pub mod id_token;
+pub mod login;
 pub mod loopback;
-mod page;
+pub(crate) mod page;
 mod pkce;
+pub(crate) mod redeem;
 pub(crate) mod refresh;
 pub mod registration;
 pub mod revoke;
-mod state;
+pub(crate) mod state;
 pub mod token;
 
 use std::{

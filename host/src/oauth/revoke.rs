@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::{
     oauth::{
+        client::ClientError,
         fetch::{Fetch, FetchError},
         token::Client,
     },
@@ -32,6 +33,9 @@ pub enum RevokeError {
     /// The vendor did not answer, or refused.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// There is no client to ask with.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The vendor took too long.
     #[error("the vendor did not answer within {} s", PATIENCE.as_secs())]
     Slow,

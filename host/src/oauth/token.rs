@@ -74,8 +74,6 @@ pub(crate) enum Grant<'a> {
         /// The refresh token among them.
         refresh_token: &'a SecretString,
     },
-    /// The client itself, for machines.
-    ClientCredentials,
 }
 
 /// What a token endpoint issued.
@@ -274,7 +272,6 @@ impl TokenEndpoint {
     /// Writes the request of a grant.
     fn written(&self, grant: &Grant<'_>) -> (HttpRequest, Bytes) {
         let mut fields: Vec<(&str, &str)> = Vec::new();
-        let scopes = self.scheme.scopes.join(" ");
         match grant {
             Grant::AuthorizationCode { code, redirect_uri, verifier } => {
                 fields.push(("grant_type", "authorization_code"));
@@ -289,12 +286,6 @@ impl TokenEndpoint {
             Grant::RefreshToken { refresh_token, .. } => {
                 fields.push(("grant_type", "refresh_token"));
                 fields.push(("refresh_token", refresh_token.expose_secret()));
-            }
-            Grant::ClientCredentials => {
-                fields.push(("grant_type", "client_credentials"));
-                if !scopes.is_empty() {
-                    fields.push(("scope", &scopes));
-                }
             }
         }
         let mut request = HttpRequest::new(Method::Post, self.url.as_str()).auth(Auth::None);
@@ -383,7 +374,6 @@ impl TokenEndpoint {
                 secrets.push(refresh_token.expose_secret());
                 secrets.push(previous.access_token.expose_secret());
             }
-            Grant::ClientCredentials => {}
         }
         secrets
     }

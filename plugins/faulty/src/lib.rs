@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod fault;
+mod oauth;
 
 use std::ops::ControlFlow;
 
@@ -32,6 +33,7 @@ impl Provider for Faulty {
         .instances(true)
         .settings(&[
             SettingSpec::text("models_fault").help("what is wrong with a list of models"),
+            SettingSpec::text("issuer").help("authorization server of `faulty-issuer`"),
             SettingSpec::text("auth_url").help("where the authorization server is"),
         ])
         .providers(&[
@@ -60,6 +62,12 @@ impl Provider for Faulty {
                     .active_file("active")
                     .login_command("faultytool login --profile {profile}")]),
                 )]),
+            ProviderSpec::new("faulty-issuer")
+                .display_name("Faulty at an issuer")
+                .base_url("https://faulty.invalid/v1")
+                .docs_url("https://faulty.invalid/docs")
+                .requires(&["issuer"])
+                .auth(oauth::SCHEMES),
             ProviderSpec::new("faulty-oauth")
                 .display_name("Faulty with a login")
                 .base_url("https://faulty.invalid/v1")

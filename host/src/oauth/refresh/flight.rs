@@ -248,7 +248,8 @@ impl Flight<'_> {
             return Err(RefreshError::Unapproved { origin });
         }
         let config = source.client.as_ref();
-        let client = client::of_tokens(source.provider.as_str(), &source.scheme, tokens, config)?;
+        let client =
+            client::of_tokens(source.provider.as_str(), Some(&source.scheme), tokens, config)?;
         Ok(TokenEndpoint::new(&source.scheme, &url, client, places, source.tls.clone())?)
     }
 

@@ -45,8 +45,9 @@ fn headers(pairs: &[(&str, &str)]) -> Headers {
 }
 
 fn login(fields: Value, body: &str) -> Result<Issued, TokenError> {
-    let endpoint = endpoint(fields);
-    endpoint.read(200, &headers(&[]), body.as_bytes(), &Grant::ClientCredentials, NOW)
+    let (endpoint, device_code) = (endpoint(fields), "d-1".into());
+    let grant = Grant::DeviceCode { device_code: &device_code };
+    endpoint.read(200, &headers(&[]), body.as_bytes(), &grant, NOW)
 }
 
 fn renewal(
@@ -83,7 +84,6 @@ fn each_grant_is_written_as_the_scheme_says() {
     assert!(form(&form_like, &grant).starts_with(
         "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=d-1&client_id="
     ));
-    assert!(form(&form_like, &Grant::ClientCredentials).contains("scope=a+b"));
 
     let json_like = endpoint(json!({"refresh_request": "json", "token_headers": ["X-Beta: b 1"]}));
     let (previous, refresh_token) = (previous(), "rt-old".into());
@@ -95,8 +95,8 @@ fn each_grant_is_written_as_the_scheme_says() {
     assert!(request.headers.contains(&("content-type".into(), "application/json".into())));
     assert!(request.headers.contains(&("x-beta".into(), "b 1".into())));
     assert_eq!(request.auth, Auth::None);
-    let token_like = json_like.written(&Grant::ClientCredentials).1;
-    assert!(token_like.starts_with(b"grant_type=client_credentials"), "only refresh is json");
+    let token_like = json_like.written(&Grant::DeviceCode { device_code: &device }).1;
+    assert!(token_like.starts_with(b"grant_type=urn"), "only refresh is json");
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn a_secret_is_shown_as_the_client_says() {
     let client =
         |auth| Client { id: "a b".into(), secret: Some("s:ü".into()), secret_issued: false, auth };
     let scheme = scheme(json!({}));
+    let device_code = "d-1".into();
+    let grant = Grant::DeviceCode { device_code: &device_code };
     let post = at(URL, &scheme, client(ClientAuth::Post));
-    assert!(
-        form(&post, &Grant::ClientCredentials).ends_with("client_id=a+b&client_secret=s%3A%C3%BC")
-    );
+    assert!(form(&post, &grant).ends_with("&client_id=a+b&client_secret=s%3A%C3%BC"));
     let basic = at(URL, &scheme, client(ClientAuth::Basic));
-    assert_eq!(form(&basic, &Grant::ClientCredentials), "grant_type=client_credentials");
-    let request = basic.written(&Grant::ClientCredentials).0;
+    assert!(form(&basic, &grant).ends_with("&device_code=d-1"));
+    let request = basic.written(&grant).0;
     let header = request.headers.iter().find(|(name, _)| name == "authorization").unwrap();
     assert_eq!(header.1, format!("Basic {}", STANDARD.encode("a+b:s%3A%C3%BC")));
 }
@@ -377,8 +377,8 @@ fn server(answer: impl AsRef<[u8]> + Send + 'static) -> (String, JoinHandle<Stri
 async fn ask(url: &str, patience: Duration) -> Result<Issued, TokenError> {
     let mut endpoint = at(url, &scheme(json!({})), Client::public("client-1"));
     endpoint.patience = patience;
-    let transport = Arc::new(Transport::new(Timeouts::default()));
-    endpoint.request(&transport, Grant::ClientCredentials).await
+    let (transport, device_code) = (Arc::new(Transport::new(Timeouts::default())), "d-1".into());
+    endpoint.request(&transport, Grant::DeviceCode { device_code: &device_code }).await
 }
 
 #[tokio::test]

@@ -194,6 +194,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Returns a setting.
     fn setting(&self, key: &str) -> StoreResult<Option<String>>;
 
+    /// Sets a setting that is not there yet; returns the one that is there then.
+    fn setting_or_insert(&self, key: &str, value: &str) -> StoreResult<String>;
+
     /// Changes a setting, or removes it.
     fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()>;
 

@@ -300,6 +300,10 @@ impl Store for SqliteStore {
         self.read(|connection| ledger::setting(connection, key))
     }
 
+    fn setting_or_insert(&self, key: &str, value: &str) -> StoreResult<String> {
+        self.write(|tx| ledger::setting_or_insert(tx, key, value))
+    }
+
     fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()> {
         self.write(|tx| ledger::set_setting(tx, key, value))
     }
