@@ -3,7 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, sync::Arc};
 
 use host::session::{
-    Binding, Credential, KeySource, Login, SessionFilter, SessionName, Sessions, SqliteStore, Stamp,
+    Binding, Credential, KeySource, Login, SessionFilter, SessionName, Sessions, SqliteStore,
+    Stamp, TokenSet,
 };
 use plugin_api::{PluginId, ProviderId};
 use rusqlite::Connection;
@@ -12,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use crate::{
     harness::Test,
     sessions::{WORK, keyed, logged_in, upstream},
+    upstream::{Reply, Upstream},
 };
 
 const WRITES: usize = 150;
@@ -242,6 +244,54 @@ fn approval_shows_the_difference_before_a_byte_is_sent() {
         .success();
     assert_eq!(evil.requests().len(), 1);
     assert_eq!(good.connections(), 0);
+}
+
+#[test]
+fn an_approved_login_may_be_renewed_too() {
+    let api = upstream();
+    let tokens =
+        r#"{"access_token":"new","refresh_token":"r-2","token_type":"Bearer","expires_in":3600}"#;
+    let authority = Upstream::always(Reply::json(200, tokens));
+    let test = Test::new().plugin("faulty").config(format!(
+        "[providers.faulty-oauth]\nbase_url = \"{}\"\nauth_url = \"{}\"\n",
+        api.url(),
+        authority.origin()
+    ));
+    let test =
+        test.write("key", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    fs::set_permissions(test.home().join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    // As a migration from the former program leaves it: bound to nothing.
+    let tokens = TokenSet {
+        access_token: "old".into(),
+        refresh_token: Some("r-1".into()),
+        ..TokenSet::default()
+    };
+    let login = Login {
+        provider: ProviderId::new("faulty-oauth").unwrap(),
+        name: SessionName::new("default_faulty-oauth_oauth").unwrap(),
+        credential: Credential::oauth(tokens, Binding::unbound()),
+        account: None,
+        replace: false,
+        make_default: true,
+    };
+    open(test.home()).create(&login, &NOW).unwrap();
+    let said = test.args_of(["sessions", "refresh", "default_faulty-oauth_oauth"]);
+    assert_eq!(said.status.code(), Some(3), "{}", said.stderr);
+    assert_eq!((api.connections(), authority.connections()), (0, 0));
+    let said = test.args_of(["sessions", "approve", "default_faulty-oauth_oauth", "--yes"]);
+    assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
+    let mut shown: Vec<_> = said.stderr.lines().collect();
+    shown.sort_unstable();
+    let mut expected = [
+        "+ plugin faulty".to_owned(),
+        format!("+ {}", api.origin()),
+        format!("+ {}", authority.origin()),
+    ];
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
+    let said = test.args_of(["sessions", "refresh", "default_faulty-oauth_oauth"]);
+    assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
+    assert_eq!(authority.requests().len(), 1);
 }
 
 #[test]

@@ -254,10 +254,10 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
         let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let provider = self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
         let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
-        Ok(open.credential.binding.change_to(&binding))
+        Ok(open.credential.binding.change_to(&wanted_binding(provider, &open.credential)))
     }
 
     /// Binds a session to the plugin and the origins that its provider has now.
@@ -267,8 +267,11 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let provider = self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
+        let id = info.id.clone();
+        let open = sessions.blocking(move |s| s.open_id(&id)).await?;
+        let binding = wanted_binding(provider, &open.credential);
         let approved = sessions.blocking(move |s| s.approve(&info.id, &binding, &stamp())).await?;
         Ok(approved.into())
     }
@@ -391,6 +394,30 @@ impl Maestro {
             tracing::warn!(%error, "the use of a session was not recorded");
         }
     }
+}
+
+/// Returns what a session would be bound to if it were approved now: the plugin, the API's origins, and
+/// for tokens also the origins where they are renewed and revoked.
+fn wanted_binding(provider: &Provider, credential: &Credential) -> Binding {
+    let api = provider.binding();
+    let Some(tokens) = credential.tokens() else { return api };
+    let facts = BTreeMap::new();
+    let places = Places { settings: &provider.settings, facts: &facts };
+    let scheme = oauth::scheme_of(provider, &tokens.scheme);
+    let url = |kept: &str, declared: Option<&String>| {
+        let declared = || declared.and_then(|url| places.fill(url));
+        Some(kept.to_owned()).filter(|kept| !kept.is_empty()).or_else(declared)
+    };
+    // Where only an issuer is declared, its metadata names the endpoint, as a rule at the same origin.
+    let token_url = scheme.map(|s| if s.token_url.is_empty() { &s.issuer } else { &s.token_url });
+    let urls = [
+        url(&tokens.token_endpoint, token_url),
+        url(&tokens.revocation_endpoint, scheme.map(|scheme| &scheme.revocation_url)),
+    ];
+    let login = urls.into_iter().flatten().filter_map(|url| Url::parse(&url).ok());
+    let login = login.map(|url| url.origin().ascii_serialization());
+    let origins = api.origins().iter().cloned().chain(login);
+    Binding::new(provider.plugin.id.clone(), origins).unwrap_or(api)
 }
 
 impl PruneCandidate {
