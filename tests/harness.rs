@@ -227,6 +227,7 @@ pub(crate) struct Running {
 }
 
 /// What a command said.
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,

@@ -62,7 +62,7 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
     let test = Test::new().plugin("faulty");
     assert_eq!(
         provider_ids(&test.maestro()),
-        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
     );
     let without_copies = |test: &Test| -> BTreeMap<PathBuf, u64> {
         test.tree().into_iter().filter(|(path, _)| !path.starts_with("cache/plugins")).collect()
@@ -73,14 +73,17 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
     let maestro = test.maestro();
     assert_eq!(
         provider_ids(&maestro),
-        ["echo", "faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+        ["echo", "faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
     );
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello");
     fs::remove_file(test.plugin_path("echo")).unwrap();
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello", "what runs goes on");
 
     let maestro = test.maestro();
-    assert_eq!(provider_ids(&maestro), ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]);
+    assert_eq!(
+        provider_ids(&maestro),
+        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
+    );
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).problem(), "no provider `echo`");
     assert_eq!(without_copies(&test), before);
 }

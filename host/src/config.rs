@@ -205,6 +205,8 @@ pub struct PluginsConfig {
 pub struct StoreConfig {
     /// Where the master key is; absent means a generated file beside the store.
     pub key: Option<KeyConfig>,
+    /// Where the key of the former program is, whose logins a migration takes over.
+    pub legacy_key: Option<KeyConfig>,
 }
 
 /// `key = { file = "…" }` and its like.

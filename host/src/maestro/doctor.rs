@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Finding, Level, Maestro, view::one_line};
+use super::{Error, Finding, Level, Maestro, counted, view::one_line};
 use crate::{
     plugin::{honesty, load::Library, registry::Plugin},
     session::SessionFilter,
@@ -100,8 +100,9 @@ impl Maestro {
         }
         if findings.is_empty() {
             let detail = format!(
-                "{} sessions and {} messages open with the key",
-                report.sessions, report.chunks
+                "{} and {} open with the key",
+                counted(report.sessions, "session"),
+                counted(report.chunks, "message")
             );
             findings.push(finding("store", Level::Ok, detail, None));
         }

@@ -453,6 +453,17 @@ impl From<SessionInfo> for SessionView {
     }
 }
 
+/// A session that is of no use any more.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PruneCandidate {
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Why it is listed.
+    pub reason: String,
+}
+
 /// One thing that `doctor` looked at.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]

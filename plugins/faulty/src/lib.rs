@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 
 pub use fault::Fault;
 use plugin_api::{
-    auth::{OAuthSpec, Placement},
+    auth::{OAuthSpec, Placement, ProfileFilesSpec},
     chat::ToolKind,
     exchange::LogLevel,
     http::{BlobEncoding, Piece},
@@ -46,6 +46,21 @@ impl Provider for Faulty {
                         .prefix("fk-")
                         .min_length(8)
                         .obtain_url("https://faulty.invalid/keys"),
+                )]),
+            ProviderSpec::new("faulty-profiled")
+                .display_name("Faulty with a tool of its own")
+                .base_url("https://faulty.invalid/v1")
+                .auth(&[AuthSpec::OAuth(
+                    OAuthSpec::new().profiles(&[ProfileFilesSpec::new(
+                        "faultytool",
+                        "~/.config/faultytool",
+                        "credentials/{profile}.json",
+                    )
+                    .folder_env("FAULTYTOOL_DIR")
+                    .token_field("access_token")
+                    .expiry_field("expires_at")
+                    .active_file("active")
+                    .login_command("faultytool login --profile {profile}")]),
                 )]),
             ProviderSpec::new("faulty-issuer")
                 .display_name("Faulty at an issuer")
