@@ -174,7 +174,9 @@ impl Maestro {
             .filter(|(id, _)| *id == provider.id)
             .map(|(_, selector)| selector.clone())
             .collect();
-        ProviderInfo::of(provider, sessions, choice::env_key(provider).is_some())
+        let config = self.inner.config.providers.get(&provider.id);
+        let client = config.and_then(|config| config.oauth.as_ref());
+        ProviderInfo::of(provider, client, sessions, choice::env_key(provider).is_some())
     }
 
     async fn session_selectors(&self) -> Vec<(ProviderId, String)> {

@@ -8,6 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use plugin_api::{
+    capability::Capability,
     error::{ErrorKind, ProviderError},
     operation::Operation,
 };
@@ -62,6 +63,7 @@ impl Asking {
         operation: Operation,
         call: &Call,
     ) -> Result<(Self, Driver), Error> {
+        offered(provider, &chosen, &operation)?;
         let config = &maestro.inner.config;
         let may_again = chosen.has_tokens() || config.retries.max > 0;
         let configured = Some(config.timeouts.call_ms).filter(|ms| *ms > 0);
@@ -195,6 +197,28 @@ impl Asking {
         };
         Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
     }
+}
+
+/// Refuses what the provider does not offer under this login.
+fn offered(provider: &Provider, chosen: &Chosen, operation: &Operation) -> Result<(), Error> {
+    let Some(scheme) = chosen.scheme(provider) else { return Ok(()) };
+    let capability = match operation {
+        Operation::Chat(_) => Capability::Chat,
+        Operation::ListModels(_) | Operation::DescribeModel(_) => Capability::Models,
+        Operation::Embed(_) => Capability::Embeddings,
+        Operation::CountTokens(_) => Capability::TokenCount,
+        Operation::ListContextChunks(_) | Operation::DeleteContextChunk(_) => Capability::Contexts,
+        _ => return Ok(()),
+    };
+    if !scheme.without().contains(&capability) {
+        return Ok(());
+    }
+    let login = match scheme.display_name() {
+        "" => scheme.id(),
+        name => name,
+    };
+    let what = format!("`{capability}` under the login {login}");
+    Err(Error::NotSupported { provider: provider.id.clone(), what })
 }
 
 /// Reports whether a request changes what the vendor keeps, so that sending it twice is not the same

@@ -189,6 +189,12 @@ impl Chosen {
         self.stored.as_ref().is_some_and(|session| session.credential.tokens().is_some())
     }
 
+    /// Returns the scheme that it was logged in under.
+    pub(super) fn scheme<'a>(&self, provider: &'a Provider) -> Option<&'a AuthScheme> {
+        let id = self.info.scheme.as_str();
+        provider.manifest.auth.iter().find(|scheme| !id.is_empty() && scheme.id() == id)
+    }
+
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
     }

@@ -421,6 +421,10 @@ fn session_exit(error: &SessionError) -> u8 {
 }
 
 fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
+    // The plugin knows its vendor better than we do.
+    if let Some(hint) = error.details.get("hint").and_then(|hint| hint.as_str()) {
+        return Some(hint.escape_debug().to_string());
+    }
     Some(match error.kind {
         ErrorKind::Authentication => {
             format!("run `maestro login {provider} --replace`, or `maestro sessions test`")

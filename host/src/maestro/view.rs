@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::AskInfo;
 use crate::{
+    config::OAuthConfig,
     plugin::{
         Refusal,
         honesty::Check,
@@ -81,6 +82,8 @@ pub struct LoginInfo {
     pub kind: &'static str,
     /// Its name for people, if it has one.
     pub display_name: Option<String>,
+    /// What must be configured before.
+    pub needs: Option<String>,
     /// Ways through an OAuth login: `loopback`, `device`, `paste`.
     pub flows: Vec<String>,
     /// Facts to be given at the login.
@@ -98,7 +101,18 @@ pub struct LoginInfo {
 }
 
 impl LoginInfo {
-    fn of(scheme: &AuthScheme, provider: &Provider) -> Self {
+    fn of(scheme: &AuthScheme, provider: &Provider, client: Option<&OAuthConfig>) -> Self {
+        let needs = match scheme {
+            _ if scheme.unknown_need().is_some() => Some("a newer host".to_owned()),
+            AuthScheme::OAuth(oauth) if oauth.client_id == "configured" && client.is_none() => {
+                Some(format!("`client_id` in `[providers.{}.oauth]`", provider.id))
+            }
+            AuthScheme::ClientCredentials(_)
+            | AuthScheme::JwtBearer(_)
+            | AuthScheme::Signed(_)
+            | AuthScheme::Unknown => Some("a newer host".to_owned()),
+            _ => None,
+        };
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let key = match scheme {
             AuthScheme::ApiKey(key) => Some(key),
@@ -113,6 +127,7 @@ impl LoginInfo {
             id: scheme.id().to_owned(),
             kind: auth_word(scheme),
             display_name: text(scheme.display_name()),
+            needs,
             flows,
             asks: scheme.asks().iter().map(|ask| ask.name.clone()).collect(),
             env: key.map(|_| provider.key_env.clone()).unwrap_or_default(),
@@ -137,7 +152,12 @@ pub struct Limits {
 }
 
 impl ProviderInfo {
-    pub(super) fn of(provider: &Provider, sessions: Vec<String>, has_env_key: bool) -> Self {
+    pub(super) fn of(
+        provider: &Provider,
+        client: Option<&OAuthConfig>,
+        sessions: Vec<String>,
+        has_env_key: bool,
+    ) -> Self {
         let manifest = &provider.manifest;
         let given = |number: u64| (number > 0).then_some(number);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -160,7 +180,11 @@ impl ProviderInfo {
             base_url: provider.base_url.clone(),
             origins: provider.route.origins.iter().map(ToString::to_string).collect(),
             auth: manifest.auth.iter().map(auth_word).collect(),
-            logins: manifest.auth.iter().map(|auth| LoginInfo::of(auth, provider)).collect(),
+            logins: manifest
+                .auth
+                .iter()
+                .map(|auth| LoginInfo::of(auth, provider, client))
+                .collect(),
             key_optional: key.is_some_and(|key| key.optional),
             capabilities: provider.capabilities.clone(),
             features: manifest.features.to_vec(),
