@@ -38,7 +38,10 @@ use crate::{
         Provenance,
         judge::Judge,
         registry::{self, Plugin, Provider, Registry},
+        runtime::block_on,
         scan,
+        tier::Terms,
+        trust::Trust,
     },
     session::{KeySource, SessionError, Sessions, SqliteStore, Stamp},
     suggest::nearest,
@@ -54,6 +57,7 @@ pub struct Maestro {
 struct Inner {
     home: Home,
     config: Config,
+    terms: Arc<Terms>,
     registry: Registry,
     transport: Arc<Transport>,
     sessions: OnceCell<Arc<Sessions>>,
@@ -79,11 +83,12 @@ impl Maestro {
     pub fn open(home: Home, config: Config) -> Result<Self, Error> {
         let bundled = registry::bundled_folder();
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
-        let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
+        let terms = Arc::new(Terms::new(&config, Trust::read(&home.trusted())?));
+        let registry = Registry::discover(&folders, home.plugin_copies(), &config, &terms)?;
         let transport = Arc::new(Transport::new(config.timeouts));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let inner = Inner { home, config, registry, transport, sessions, env_session };
+        let inner = Inner { home, config, terms, registry, transport, sessions, env_session };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -201,10 +206,10 @@ impl Maestro {
     pub fn validate(&self, id_or_path: &str) -> Result<Compliance, Error> {
         let plugin = self.plugin(id_or_path)?;
         let mut checks = vec![Check { what: "manifest".into(), passed: true, detail: None }];
-        match plugin.library() {
-            Ok(library) => {
+        match block_on(plugin.start()) {
+            Ok(runtime) => {
                 checks.push(Check { what: "layout".into(), passed: true, detail: None });
-                checks.extend(crate::plugin::honesty::check(&plugin, &library));
+                checks.extend(block_on(crate::plugin::honesty::check(&plugin, &runtime)));
             }
             Err(error) => checks.push(Check {
                 what: "layout".into(),
@@ -214,6 +219,46 @@ impl Maestro {
         }
         let passed = checks.iter().all(|check| check.passed);
         Ok(Compliance { plugin: plugin.id.to_string(), passed, checks })
+    }
+
+    /// Trusts the present bytes of an installed plugin, so that they run in process from the next
+    /// start on. Returns what is trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPlugin`], [`Error::Trust`].
+    pub fn trust_plugin(&self, id: &str) -> Result<PluginInfo, Error> {
+        let plugin = self.installed(id)?;
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        trust.pin(plugin.id.as_str(), &plugin.judged.hash);
+        trust.write(&path)?;
+        Ok(PluginInfo::of(plugin))
+    }
+
+    /// Trusts a plugin no more. Reports whether it was trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trust`].
+    pub fn untrust_plugin(&self, id: &str) -> Result<bool, Error> {
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        let was = trust.unpin(id);
+        if was {
+            trust.write(&path)?;
+        }
+        Ok(was)
+    }
+
+    fn installed(&self, id: &str) -> Result<&Arc<Plugin>, Error> {
+        let registry = &self.inner.registry;
+        registry.plugin(id).ok_or_else(|| {
+            let ids = registry.plugins().map(|plugin| plugin.id.as_str());
+            let hint = nearest(id, ids).map(|near| format!("did you mean `{near}`?"));
+            let hint = hint.unwrap_or_else(|| "run `maestro plugin list`".into());
+            Error::UnknownPlugin { plugin: id.to_owned(), hint }
+        })
     }
 
     fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
@@ -234,7 +279,7 @@ impl Maestro {
         let stamp = scan::check_file(&path).map_err(refuse)?;
         let found = scan::Found { path, provenance: Provenance::User, stamp };
         let judged = Judge::new(self.inner.home.plugin_copies()).judge(&found).map_err(refuse)?;
-        Plugin::new(judged).map(Arc::new).map_err(refuse)
+        Plugin::new(judged, &self.inner.terms).map(Arc::new).map_err(refuse)
     }
 
     /// Opens the store and its key, once.

@@ -79,6 +79,13 @@ impl ChatStream {
         given
     }
 
+    /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
+    /// process would not, and one whose inputs were too many to keep.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.driver.is_replayable()
+    }
+
     /// Returns the selector of the session that serves it.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
@@ -104,7 +111,7 @@ impl Maestro {
         let asked = asked_session(model, call.session);
         let chosen = self.choose(provider, asked.as_deref()).await?;
         let operation = Operation::Chat(Box::new(request));
-        let driver = self.drive(provider, &chosen, operation)?;
+        let driver = self.drive(provider, &chosen, operation).await?;
         let selector = chosen.selector.clone();
         Ok(ChatStream { driver, maestro: self.clone(), chosen: Some(chosen), selector })
     }
@@ -307,25 +314,27 @@ impl Maestro {
         chosen: &Chosen,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let value = value_of(self.drive(provider, chosen, operation)?).await;
+        let value = value_of(self.drive(provider, chosen, operation).await?).await;
         self.noted(chosen, value.as_ref().err());
         value
     }
 
-    fn drive(
+    async fn drive(
         &self,
         provider: &Provider,
         chosen: &Chosen,
         operation: Operation,
     ) -> Result<Driver, Error> {
-        let library = provider
+        let runtime = provider
             .plugin
-            .library()
+            .start()
+            .await
             .map_err(|source| Error::Plugin { plugin: provider.plugin.id.to_string(), source })?;
         let mut instance = provider.instance();
         instance.session = chosen.info.clone();
         let order = Order {
-            library,
+            plugin: provider.plugin.id.clone(),
+            runtime,
             instance,
             operation,
             native: Bytes::new(),

@@ -8,7 +8,7 @@ use plugin_api::{
 use crate::{
     config::ConfigError,
     exchange::ExchangeError,
-    plugin::{RefusalError, registry::MisfitError},
+    plugin::{RefusalError, registry::MisfitError, trust::TrustError},
     router::ModelRefError,
     session::{InvalidName, KeyError, SessionError, StoreError},
 };
@@ -144,6 +144,9 @@ pub enum Error {
         /// Why.
         source: RefusalError,
     },
+    /// The list of trusted plugins cannot be used.
+    #[error("the list of trusted plugins cannot be used")]
+    Trust(#[from] TrustError),
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -213,6 +216,14 @@ impl Error {
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
                 "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
             )),
+            Self::Exchange(ExchangeError::Worker { plugin, source }) => {
+                Some(if source.is_the_plugins_fault() {
+                    format!("tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`")
+                } else {
+                    "ask again".into()
+                })
+            }
+            Self::Trust(error) => Some(error.hint()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
             }
@@ -245,6 +256,12 @@ impl Error {
             | Self::Declared { .. } => 3,
             Self::Session(error) => session_exit(error),
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
+            Self::Exchange(ExchangeError::Worker { source, .. })
+                if source.is_the_plugins_fault() =>
+            {
+                4
+            }
+            Self::Trust(_) => 5,
             Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
             Self::Exchange(_) => 1,
@@ -257,6 +274,7 @@ impl Error {
         match self {
             Self::Exchange(ExchangeError::Provider { .. }) => "provider_error",
             Self::Exchange(ExchangeError::Contract { .. }) => "contract_broken",
+            Self::Exchange(ExchangeError::Worker { .. }) => "plugin_crashed",
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
             Self::NotSupported { .. } => "not_supported",

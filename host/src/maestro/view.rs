@@ -15,6 +15,7 @@ use crate::{
         Refusal,
         honesty::Check,
         registry::{Plugin, Provider},
+        worker::Vitals,
     },
     session::{AuthType, SessionInfo, SessionName, SessionStatus},
 };
@@ -174,8 +175,12 @@ pub struct PluginInfo {
     pub profiles: Vec<String>,
     /// Settings that it reads.
     pub settings: Vec<SettingInfo>,
-    /// Where it runs: `in-process`.
+    /// Where it runs: `in-process` or `worker`.
     pub tier: &'static str,
+    /// Whether the user trusts it.
+    pub trusted: bool,
+    /// Its worker, once it was asked for one.
+    pub worker: Option<Vitals>,
     /// `judged` or `loaded`.
     pub state: &'static str,
 }
@@ -216,7 +221,9 @@ impl PluginInfo {
             providers: manifest.providers.iter().map(|p| p.id.clone()).collect(),
             profiles: manifest.profiles.iter().map(|p| p.name.clone()).collect(),
             settings: manifest.settings.iter().map(setting).collect(),
-            tier: "in-process",
+            tier: plugin.tier.as_str(),
+            trusted: plugin.trusted,
+            worker: plugin.vitals(),
             state: if plugin.is_loaded() { "loaded" } else { "judged" },
         }
     }
