@@ -16,3 +16,4 @@ mod sessions;
 mod tidy;
 mod transport;
 mod upstream;
+mod worker;
