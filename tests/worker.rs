@@ -638,6 +638,66 @@ fn without_a_program_for_workers_the_reason_is_named() {
     assert_eq!(answer.error.unwrap().exit_code(), 4);
 }
 
+/// Takes a system call away from this thread and from what it starts, as an older kernel would.
+fn without(call: i64) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let refuse = SeccompAction::Errno(u32::try_from(libc::ENOSYS).unwrap());
+    let rules = [(call, Vec::new())].into();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// What a machine that lacks something does with a plugin that is not trusted.
+fn on_a_machine_without(call: i64, missing: &str) {
+    let complete = host::plugin::worker::Confinement::of_this_machine().is_complete();
+    without(call);
+    let missing = if complete { missing.to_owned() } else { "[..]".to_owned() };
+    let test = Test::new()
+        .plugin("echo")
+        .args(["plugin", "inspect", "plugins/libecho.so"])
+        .stderr(format!(
+            "error: failed to load plugin `plugins/libecho.so`\n  \
+             caused by: it is not trusted, and this machine cannot confine it: {missing} is \
+             missing\n\n\
+             hint: run `maestro plugin trust` on it, or set `plugins.allow_unconfined = true`, if \
+             you trust its author\n"
+        ))
+        .failure(4);
+    let output = test.args_of(["doctor"]);
+    assert_eq!(output.status.code(), Some(1), "there is no plugin left");
+    let warning = "warning  confinement: ";
+    let line = output.stdout.lines().find_map(|line| line.strip_prefix(warning)).unwrap();
+    assert!(line.ends_with("is missing on this machine; plugins that are not trusted are refused"));
+
+    let test = test.config("[plugins]\nallow_unconfined = true\n");
+    let output = test.args_of(["doctor"]);
+    let line = output.stdout.lines().find_map(|line| line.strip_prefix(warning)).unwrap();
+    assert!(
+        line.starts_with("plugins that are not trusted run in workers that are not confined: ")
+    );
+    let test =
+        test.args(["chat", "-m", "echo/echo", "hello"]).stdout("hello\n").success().config("");
+
+    // What cannot run yet can still be trusted, and then runs.
+    test.args(["plugin", "trust", "echo"])
+        .stderr("trusted `echo` as long as its hash is [..]\n")
+        .success()
+        .args(["chat", "-m", "echo/echo", "hello"])
+        .stdout("hello\n")
+        .success();
+}
+
+#[test]
+fn without_landlock_what_is_not_trusted_is_refused() {
+    on_a_machine_without(libc::SYS_landlock_create_ruleset, "landlock");
+}
+
+#[test]
+fn without_filters_what_is_not_trusted_is_refused() {
+    on_a_machine_without(libc::SYS_seccomp, "seccomp");
+}
+
 #[test]
 fn a_worker_is_not_started_by_hand() {
     let program = Path::new(env!("CARGO_BIN_EXE_maestro"));

@@ -14,7 +14,7 @@ mod sessions;
 mod view;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -28,15 +28,15 @@ pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use view::{
     Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    RefusedPlugin, Served, SessionView, SettingInfo, Trusted, one_line,
 };
 
 use crate::{
     config::Config,
     home::Home,
     plugin::{
-        Provenance,
-        judge::Judge,
+        Provenance, RefusalError,
+        judge::{Judge, Judged},
         registry::{self, Plugin, Provider, Registry},
         runtime::block_on,
         scan,
@@ -221,19 +221,20 @@ impl Maestro {
         Ok(Compliance { plugin: plugin.id.to_string(), passed, checks })
     }
 
-    /// Trusts the present bytes of an installed plugin, so that they run in process from the next
-    /// start on. Returns what is trusted.
+    /// Trusts the present bytes of a plugin, so that they run in process from the next start on. Also
+    /// of one that is refused because this machine cannot confine it.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownPlugin`], [`Error::Trust`].
-    pub fn trust_plugin(&self, id: &str) -> Result<PluginInfo, Error> {
-        let plugin = self.installed(id)?;
+    pub fn trust_plugin(&self, id: &str) -> Result<Trusted, Error> {
+        let judged = self.installed(id)?;
+        let (plugin, hash) = (judged.manifest.id.clone(), judged.hash);
         let path = self.inner.home.trusted();
         let mut trust = Trust::read(&path)?;
-        trust.pin(plugin.id.as_str(), &plugin.judged.hash);
+        trust.pin(&plugin, &hash);
         trust.write(&path)?;
-        Ok(PluginInfo::of(plugin))
+        Ok(Trusted { plugin, hash })
     }
 
     /// Trusts a plugin no more. Reports whether it was trusted.
@@ -251,14 +252,32 @@ impl Maestro {
         Ok(was)
     }
 
-    fn installed(&self, id: &str) -> Result<&Arc<Plugin>, Error> {
+    /// Returns what was judged of a plugin in the folders, taken or not confined.
+    fn installed(&self, id: &str) -> Result<Judged, Error> {
         let registry = &self.inner.registry;
-        registry.plugin(id).ok_or_else(|| {
+        if let Some(plugin) = registry.plugin(id) {
+            return Ok(plugin.judged.clone());
+        }
+        let unconfined = registry
+            .refused()
+            .iter()
+            .filter(|refusal| matches!(refusal.error, RefusalError::Unconfined { .. }))
+            .filter_map(|refusal| self.judge(&refusal.path).ok());
+        let mut named = unconfined.filter(|judged| judged.manifest.id == id);
+        named.next().ok_or_else(|| {
             let ids = registry.plugins().map(|plugin| plugin.id.as_str());
             let hint = nearest(id, ids).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.unwrap_or_else(|| "run `maestro plugin list`".into());
             Error::UnknownPlugin { plugin: id.to_owned(), hint }
         })
+    }
+
+    /// Judges any file.
+    fn judge(&self, path: &Path) -> Result<Judged, RefusalError> {
+        let stamp = scan::check_file(path)?;
+        let path = path.to_owned();
+        let found = scan::Found { path, provenance: Provenance::User, stamp };
+        Judge::new(self.inner.home.plugin_copies()).judge(&found)
     }
 
     fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
@@ -275,11 +294,10 @@ impl Maestro {
                 hint: hint.unwrap_or_else(|| "run `maestro plugin list`, or name a file".into()),
             });
         }
-        let refuse = |source| Error::Plugin { plugin: id_or_path.to_owned(), source };
-        let stamp = scan::check_file(&path).map_err(refuse)?;
-        let found = scan::Found { path, provenance: Provenance::User, stamp };
-        let judged = Judge::new(self.inner.home.plugin_copies()).judge(&found).map_err(refuse)?;
-        Plugin::new(judged, &self.inner.terms).map(Arc::new).map_err(refuse)
+        self.judge(&path)
+            .and_then(|judged| Plugin::new(judged, &self.inner.terms))
+            .map(Arc::new)
+            .map_err(|source| Error::Plugin { plugin: id_or_path.to_owned(), source })
     }
 
     /// Opens the store and its key, once.

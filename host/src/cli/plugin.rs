@@ -70,11 +70,11 @@ pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outco
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
         PluginCommand::Trust { plugin } => {
-            let plugin = maestro.trust_plugin(&plugin)?;
+            let trusted = maestro.trust_plugin(&plugin)?;
             if output.is_json() {
-                return output.document(&Document::new().with("trusted", &plugin));
+                return output.document(&Document::new().with("trusted", &trusted));
             }
-            let (id, hash) = (&plugin.id, &plugin.hash);
+            let (id, hash) = (&trusted.plugin, &trusted.hash);
             output.note(&format!("trusted `{id}` as long as its hash is {hash}"));
             Ok(())
         }

@@ -229,6 +229,16 @@ impl PluginInfo {
     }
 }
 
+/// What is trusted: these bytes of this plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trusted {
+    /// The plugin.
+    pub plugin: String,
+    /// blake3 of its file, in hexadecimal.
+    pub hash: String,
+}
+
 /// A file that was refused.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]

@@ -204,6 +204,10 @@ impl Slot {
             }
             return StepEnd::Replayed;
         }
+        if self.broken.is_some() {
+            // What follows a contradiction is not delivered, though the worker knows nothing of it.
+            return StepEnd::Replayed;
+        }
         self.proof = proof;
         self.answered += 1;
         self.stopped = false;
@@ -322,6 +326,19 @@ mod tests {
         let broken = slot.broken.expect("it cannot go on");
         assert_eq!(broken, Broken::Diverged { how: "killed".into() });
         assert!(broken.is_the_plugins_fault());
+    }
+
+    #[test]
+    fn nothing_is_delivered_after_a_contradiction() {
+        let mut slot = Slot::new();
+        slot.give(b"one", true);
+        says(&mut slot, "a");
+        taken(&mut slot);
+        slot.give(b"two", true);
+        slot.worker_ended("killed");
+        says(&mut slot, "b");
+        assert_eq!(says(&mut slot, "c"), StepEnd::Replayed);
+        assert!(!slot.ready && slot.broken.is_some());
     }
 
     #[test]
