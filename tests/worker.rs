@@ -290,12 +290,18 @@ async fn streams(
 fn no_stream_shows_that_its_worker_was_killed() {
     let kills: u64 = std::env::var("MAESTRO_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
     let mut dice = Dice::new();
-    let gate = Gate::new();
-    gate.open();
+    // Opened one after the other in the disturbed run, so that these streams last as long as the rest.
+    let gates: Vec<Gate> = (0..10).map(|_| Gate::new()).collect();
     let upstream = {
-        let reply =
-            (0..20).fold(Reply::sse(), |reply, n| reply.event(&format!("piece {n} ")).wait(&gate));
-        Upstream::always(reply.event("[DONE]"))
+        let gates = gates.clone();
+        Upstream::start(move |request| {
+            let calm = request.json()["said"] == "calm";
+            let pieces = (0..20).fold(Reply::sse(), |reply, n| {
+                let reply = reply.event(&format!("piece {n} "));
+                if calm { reply } else { reply.wait(&gates[n / 2]) }
+            });
+            pieces.event("[DONE]")
+        })
     };
     let config = format!(
         "[providers.lab]\nplugin = \"faulty\"\nbase_url = \"{}\"\n[plugins]\nstep_wall_ms = 60000\n",
@@ -307,25 +313,30 @@ fn no_stream_shows_that_its_worker_was_killed() {
     const OVER_HTTP: u64 = 10;
     let length = usize::try_from(kills).unwrap().max(20);
     let said = words(length);
-    let asked: Vec<_> = (0..STREAMS)
-        .map(|n| {
-            if n < OVER_HTTP { ("lab/m", request("hi", &[])) } else { ("hostile/m", slowly(&said)) }
-        })
-        .collect();
+    let asked = |http: &str| -> Vec<_> {
+        let over_http = |n| n < OVER_HTTP;
+        let ask = |n| match over_http(n) {
+            true => ("lab/m", request(http, &[])),
+            false => ("hostile/m", slowly(&said)),
+        };
+        (0..STREAMS).map(ask).collect()
+    };
     let patience = PATIENCE.max(Duration::from_millis(200 * kills));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
         let run = async {
-            let undisturbed = streams(&maestro, &asked, || ()).await;
+            let undisturbed = streams(&maestro, &asked("calm"), || ()).await;
             let before = upstream.requests().len() as u64;
             let events: u64 = undisturbed.iter().map(|events| events.len() as u64).sum();
             let moments: BTreeSet<u64> =
                 (0..kills * 2).map(|_| dice.below(events - 1) + 1).collect();
             let (seen, done) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
             let (killer, killed) = (maestro.clone(), Arc::clone(&done));
-            let disturbed = streams(&maestro, &asked, move || {
+            let disturbed = streams(&maestro, &asked("rough"), move || {
                 let now = seen.fetch_add(1, Ordering::Relaxed);
+                let open = now * 12 / events;
+                gates.iter().take(usize::try_from(open).unwrap()).for_each(Gate::open);
                 if !moments.contains(&now) || killed.load(Ordering::Relaxed) >= kills {
                     return;
                 }
