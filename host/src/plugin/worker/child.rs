@@ -110,6 +110,12 @@ fn confine_and_load(
     let failed = |what: &'static str| {
         move |error: &dyn std::fmt::Display| (refused::WORKER, format!("{what}: {error}"))
     };
+    // Filters and landlock hold the thread that asks for them.
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 {
+        let words = format!("it has {threads} threads; `run_if_asked` must come first in `main`");
+        return Err((refused::WORKER, words));
+    }
     sandbox::limit(instructions.memory).map_err(|error| failed("limits")(&error))?;
     sandbox::default_signals();
     sandbox::catch_forbidden(mark).map_err(|error| failed("signals")(&error))?;

@@ -88,8 +88,8 @@ static CAN_BE_ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Becomes a worker if this process was started as one, and then never returns.
 ///
-/// `maestro` calls it before anything else. So may an embedding program, at the start of its `main`;
-/// then its workers are copies of itself, else they are the `maestro` that stands beside it or that
+/// `maestro` calls it before anything else. So may an embedding program, at the start of its `main`,
+/// before it starts a thread or a runtime; then its workers are copies of itself, else they are the `maestro` that stands beside it or that
 /// `plugins.worker` names.
 pub fn run_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
