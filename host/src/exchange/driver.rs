@@ -35,6 +35,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     blobs::{Blobs, BodyError},
+    cancel::{CANCEL, LastRequest, cancel},
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
 };
@@ -42,7 +43,7 @@ use crate::{
     plugin::{
         load::Stepped,
         runtime::{Live, Runtime},
-        worker::{Broken, WorkerExchange},
+        worker::Broken,
     },
     transport::{Answer, CredentialUse, Route, Transport, TransportError},
 };
@@ -522,7 +523,7 @@ impl Drop for Driver {
             Live::Worker(live) => {
                 let (last, stepping) = (self.last_request(), self.stepping);
                 if let Ok(runtime) = runtime {
-                    runtime.spawn(timeout(CANCEL, cancel(live, stepping, stepped, last)));
+                    runtime.spawn(timeout(CANCEL, cancel(live, stepping, now(), stepped, last)));
                 }
             }
             Live::Closed => {}
@@ -542,42 +543,6 @@ impl Driver {
     }
 }
 
-/// What the one request needs that an exchange may ask for when it is cancelled.
-struct LastRequest {
-    transport: Arc<Transport>,
-    route: Route,
-    credential: Option<CredentialUse>,
-    blobs: Blobs,
-}
-
-impl LastRequest {
-    /// Sends the request that a step asked for, if it asked for one.
-    fn sent_by(
-        self,
-        stepped: Stepped,
-    ) -> Option<impl Future<Output = Result<Answer, TransportError>> + Send + use<>> {
-        let mut request = stepped.effects.into_iter().find_map(|effect| match effect {
-            Effect::Send { request, .. } => Some(*request),
-            _ => None,
-        })?;
-        let body = self.blobs.assemble(std::mem::take(&mut request.body)).ok()?;
-        Some(self.transport.send(self.route, request, body, self.credential))
-    }
-}
-
-/// Cancels an exchange in a worker, after it has answered what it was given before.
-async fn cancel(mut live: WorkerExchange, stepping: bool, mut stepped: Stepped, last: LastRequest) {
-    if stepping && (live.answer(&mut stepped).await.is_err() || stepped.ended) {
-        return;
-    }
-    live.give(now(), &Input::Cancel, &PackedOpening::default());
-    if live.answer(&mut stepped).await.is_ok()
-        && let Some(sending) = last.sent_by(stepped)
-    {
-        let _ = sending.await;
-    }
-}
-
 /// Most bytes that an exchange may put out.
 const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
@@ -592,9 +557,6 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// How long the rest of an answer is read after its exchange is done.
 const DRAIN: Duration = Duration::from_millis(500);
-
-/// How long a vendor's cancel call may take.
-const CANCEL: Duration = Duration::from_secs(10);
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -5,7 +5,7 @@
 //! that starts the child, reads its answers, watches its budgets and replaces it when it dies;
 //! `exchange` is what the host keeps of each exchange, so that it can be replayed; `child` is the
 //! other side, `sandbox` what it takes from itself, `mark` the page in which it says what it is doing,
-//! `frame` the form in which messages travel.
+//! `frame` the form in which messages travel, `line` how they are written.
 //!
 //! What a worker says is not believed: lengths, order and sizes are checked as they arrive, and a
 //! worker that does not keep to them is killed.
@@ -16,6 +16,7 @@
 mod child;
 mod exchange;
 mod frame;
+mod line;
 mod mark;
 mod parent;
 mod process;

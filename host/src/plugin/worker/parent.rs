@@ -1,15 +1,12 @@
 //! The host's handle on a worker, and an exchange in it as the driver sees it.
 //!
 //! The handle lives as long as the plugin is used and outlives any one process. Inputs are written to
-//! the socket by whoever gives them; if somebody writes already, they join what is written next. What
-//! comes back is read by the thread of [`supervise`].
+//! the socket by whoever gives them; what comes back is read by the thread of [`supervise`].
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    io::{self, Write as _},
-    mem,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    fmt, io, mem,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -29,7 +26,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{
     Budgets,
     exchange::{Broken, Slot},
-    frame::{self, KEPT, what},
+    frame::{self, what},
+    line::Line,
     process::{resident, seal},
     supervise::supervise,
 };
@@ -381,83 +379,5 @@ impl Drop for WorkerExchange {
         if line.flush() {
             self.worker.shared.ring();
         }
-    }
-}
-
-/// The way to a process: what is written, and what is still to be.
-pub(super) struct Line {
-    socket: UnixStream,
-    out: Mutex<Outgoing>,
-}
-
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    /// Whether somebody writes just now, who will also write what is added meanwhile.
-    writing: bool,
-    /// Whether the socket was full.
-    stuck: bool,
-}
-
-impl Line {
-    pub(super) fn new(socket: UnixStream) -> Self {
-        Self { socket, out: Mutex::default() }
-    }
-
-    fn out(&self) -> MutexGuard<'_, Outgoing> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn append(&self, frames: &[u8]) {
-        self.out().bytes.extend_from_slice(frames);
-    }
-
-    /// Reports whether the thread must wait until the socket takes more.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.out().stuck
-    }
-
-    /// Writes what there is, as far as it goes; reports whether the socket was full, which the thread
-    /// must then wait for. A socket that nobody reads any more swallows it: the journal has it.
-    pub(super) fn flush(&self) -> bool {
-        let mut out = self.out();
-        if out.writing {
-            return false;
-        }
-        out.writing = true;
-        out.stuck = false;
-        while !out.bytes.is_empty() {
-            let mut bytes = mem::take(&mut out.bytes);
-            drop(out);
-            let sent = self.write(&bytes);
-            out = self.out();
-            if let Some(sent) = sent {
-                bytes.drain(..sent);
-                bytes.append(&mut out.bytes);
-                out.bytes = bytes;
-                out.stuck = true;
-                break;
-            }
-            bytes.clear();
-            if out.bytes.is_empty() && bytes.capacity() <= KEPT {
-                out.bytes = bytes;
-            }
-        }
-        out.writing = false;
-        out.stuck
-    }
-
-    /// Writes all; returns how much went when the socket was full.
-    fn write(&self, bytes: &[u8]) -> Option<usize> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match (&self.socket).write(&bytes[sent..]) {
-                Ok(more) => sent += more,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
-            }
-        }
-        None
     }
 }

@@ -21,8 +21,9 @@ use super::{
     Confinement, Instructions, VERSION,
     exchange::{Slot, StepEnd},
     frame::{Frame, Inbox, READ, refused, what},
+    line::Line,
     mark::Doing,
-    parent::{Failure, Line, Phase, Shared, State},
+    parent::{Failure, Phase, Shared, State},
     process::{Death, Process},
 };
 use crate::plugin::load::MAX_STEP_OUTPUT;
