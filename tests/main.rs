@@ -8,6 +8,7 @@ mod chat;
 mod cli;
 mod config;
 mod contract;
+mod crash;
 mod evolution;
 mod harness;
 mod plugin_life;

@@ -12,12 +12,13 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open},
 };
 
@@ -67,7 +68,7 @@ pub(super) fn seal(copy: &Path, hash: &str) -> io::Result<OwnedFd> {
         .or_else(|_| memfd_create(name, flags))
         .and_then(|fd| {
             let mut file = File::from(fd);
-            file.write_all(&bytes).map_err(|_| rustix::io::Errno::NOMEM)?;
+            file.write_all(&bytes).map_err(|_| Errno::NOMEM)?;
             let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
             fcntl_add_seals(&file, all)?;
             Ok(OwnedFd::from(file))
@@ -122,18 +123,38 @@ impl Process {
 
     /// Waits for the end of one that closed its socket, and says how it ended.
     pub(super) fn wait(&mut self) -> (Death, Doing) {
-        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        if !matches!(poll(&mut ended, Some(&patience)), Ok(1..)) {
-            self.kill();
-            return (Death::Own("it closed its connection".into()), self.page.read().doing);
-        }
+        let ended = self.ends_by_itself();
         let reading = self.page.read();
+        if !ended {
+            let _ = self.child.kill();
+        }
         let death = match self.child.wait() {
+            Ok(status) if !ended && status.signal() == Some(Signal::KILL.as_raw()) => {
+                Death::Own("it closed its connection".into())
+            }
             Ok(status) => death(status, reading.forbidden),
             Err(error) => Death::Outside(error.to_string()),
         };
         (death, reading.doing)
+    }
+
+    /// Waits a while for its end.
+    fn ends_by_itself(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            match poll(&mut ended, Some(&left)) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Returns what it is doing, for one that is about to be killed.
@@ -161,7 +182,7 @@ impl Drop for Process {
 }
 
 /// How long a process may take to end after it closed its socket.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Returns the memory that a process holds, in bytes.
 pub(super) fn resident(pid: u32) -> Option<u64> {
