@@ -30,7 +30,7 @@ use super::{
     Confinement, Instructions, VERSION,
     frame::{self, Inbox, READ, refused, what},
     mark::Mark,
-    sandbox,
+    sandbox, trim,
 };
 use crate::plugin::{
     RefusalError,
@@ -142,6 +142,7 @@ fn confine_and_load(
         return Err((refused::WORKER, "the second filter cannot be set".to_owned()));
     }
     mark.idle();
+    trim::give_back_code();
     let message = Message::new(0).text(module.manifest());
     link.say(what::READY, &message).map_err(|error| failed("socket")(&error))?;
     Ok(module)

@@ -4,7 +4,7 @@
 //! multiplexed over one socket. [`Worker`] is the host's handle; `supervise` is the thread behind it
 //! that starts the child, reads its answers, watches its budgets and replaces it when it dies;
 //! `exchange` is what the host keeps of each exchange, so that it can be replayed; `child` is the
-//! other side, `sandbox` what it takes from itself, `mark` the page in which it says what it is doing,
+//! other side, `sandbox` what it takes from itself (and `trim` what it gives back), `mark` the page in which it says what it is doing,
 //! `frame` the form in which messages travel, `line` how they are written.
 //!
 //! What a worker says is not believed: lengths, order and sizes are checked as they arrive, and a
@@ -22,6 +22,7 @@ mod parent;
 mod process;
 mod sandbox;
 mod supervise;
+mod trim;
 
 use std::{
     path::PathBuf,
