@@ -233,6 +233,7 @@ pub(crate) struct Running {
 }
 
 /// What a command said.
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
@@ -248,6 +249,17 @@ impl Running {
     /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for the first line on stdout and returns it.
+    pub(crate) fn first_line(&self) -> String {
+        let said = self.stdout.wait_until(|said| said.contains('\n'));
+        said.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the command has said something on stderr, and returns all it said there.
+    pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
+        self.stderr.wait_until(|said| said.contains(text))
     }
 
     /// Interrupts it as Ctrl-C does.
@@ -306,8 +318,8 @@ impl Stream {
         stream
     }
 
-    fn wait_until(&self, reached: impl Fn(&str) -> bool) {
-        self.wait(|said| said.closed || reached(&String::from_utf8_lossy(&said.bytes)));
+    fn wait_until(&self, reached: impl Fn(&str) -> bool) -> String {
+        self.wait(|said| said.closed || reached(&String::from_utf8_lossy(&said.bytes)))
     }
 
     fn wait_until_closed(&self) -> String {

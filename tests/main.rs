@@ -4,17 +4,28 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authority;
+mod browser;
 mod chat;
 mod cli;
 mod config;
 mod contract;
 mod crash;
+mod db;
 mod evolution;
 mod harness;
+mod import;
+mod lifecycle;
+mod oauth;
+mod oidc;
 mod plugin_life;
+mod refresh;
+mod scenarios;
+mod sdk;
 mod servers;
 mod sessions;
 mod tidy;
 mod transport;
 mod upstream;
+mod vendor;
 mod worker;

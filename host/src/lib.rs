@@ -2,14 +2,16 @@
 //!
 //! [`cli`] is the edge; [`maestro`] is the universal interface that it (and an embedding program)
 //! calls; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is the life of a
-//! library; [`session`] keeps named logins; [`transport`] is the only place that touches the
-//! network.
+//! library; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens; [`session`] keeps named logins; [`transport`] is the only
+//! place that touches the network.
 
 pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod home;
+pub mod import;
 pub mod maestro;
+pub mod oauth;
 pub mod plugin;
 pub mod router;
 pub mod session;

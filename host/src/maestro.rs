@@ -6,34 +6,53 @@
 //! store when a session or a conversation is.
 
 mod ask;
+mod asking;
 mod choice;
 mod conversations;
+mod db;
 mod doctor;
 mod error;
+mod import;
+mod login;
 mod sessions;
+mod tokens;
+mod unnamed;
 mod view;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
-pub use crate::plugin::honesty::Check;
+pub use crate::{
+    oauth::{
+        login::{Flow, LoginPrompt},
+        refresh::RefreshError,
+        token::TokenError,
+    },
+    plugin::honesty::Check,
+};
 pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
+pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
+pub(crate) use error::counted;
+pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
+pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, Served, SessionView, SettingInfo, Trusted, one_line,
+    Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
+    ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
+    one_line,
 };
 
 use crate::{
-    config::Config,
+    config::{Config, StoreConfig},
     home::Home,
+    oauth::refresh::Refresher,
     plugin::{
         Provenance, RefusalError,
         judge::{Judge, Judged},
@@ -43,7 +62,9 @@ use crate::{
         tier::Terms,
         trust::Trust,
     },
-    session::{KeySource, SessionError, Sessions, SqliteStore, Stamp},
+    session::{
+        KeySource, MigrationKeys, SessionError, Sessions, SqliteOptions, SqliteStore, Stamp, Store,
+    },
     suggest::nearest,
     transport::Transport,
 };
@@ -60,10 +81,16 @@ struct Inner {
     terms: Arc<Terms>,
     registry: Registry,
     transport: Arc<Transport>,
+    refresher: Arc<Refresher>,
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
+    /// Who is told of what works and should not be relied on; without one, the log.
+    warner: OnceLock<Warner>,
 }
+
+/// Tells somebody something.
+type Warner = Box<dyn Fn(&str) + Send + Sync>;
 
 impl std::fmt::Debug for Maestro {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,10 +113,36 @@ impl Maestro {
         let terms = Arc::new(Terms::new(&config, Trust::read(&home.trusted())?));
         let registry = Registry::discover(&folders, home.plugin_copies(), &config, &terms)?;
         let transport = Arc::new(Transport::new(config.timeouts));
+        let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let inner = Inner { home, config, terms, registry, transport, sessions, env_session };
+        let warner = OnceLock::new();
+        let inner = Inner {
+            home,
+            config,
+            terms,
+            registry,
+            transport,
+            refresher,
+            sessions,
+            env_session,
+            warner,
+        };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says who is told of what works and should not be relied on. The first one stays.
+    #[must_use]
+    pub fn on_warning(self, warner: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let _ = self.inner.warner.set(Box::new(warner));
+        self
+    }
+
+    fn warn(&self, text: &str) {
+        match self.inner.warner.get() {
+            Some(warner) => warner(text),
+            None => tracing::warn!("{text}"),
+        }
     }
 
     /// Returns the folders.
@@ -136,7 +189,9 @@ impl Maestro {
             .filter(|(id, _)| *id == provider.id)
             .map(|(_, selector)| selector.clone())
             .collect();
-        ProviderInfo::of(provider, sessions, choice::env_key(provider).is_some())
+        let config = self.inner.config.providers.get(&provider.id);
+        let client = config.and_then(|config| config.oauth.as_ref());
+        ProviderInfo::of(provider, client, sessions, choice::env_key(provider).is_some())
     }
 
     async fn session_selectors(&self) -> Vec<(ProviderId, String)> {
@@ -161,6 +216,7 @@ impl Maestro {
             let hint = nearest(id, known).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.unwrap_or_else(|| match registry.refused().len() {
                 0 => "run `maestro providers list --all`".into(),
+                1 => "1 plugin file was refused; run `maestro plugin list`".into(),
                 n => format!("{n} plugin files were refused; run `maestro plugin list`"),
             });
             Error::UnknownProvider { provider: id.to_owned(), hint }
@@ -306,8 +362,8 @@ impl Maestro {
             .sessions
             .get_or_try_init(|| async {
                 let home = self.inner.home.clone();
-                let configured = self.inner.config.store.key.as_ref().map(KeySource::from);
-                let opened = tokio::task::spawn_blocking(move || open_store(&home, configured));
+                let config = self.inner.config.store.clone();
+                let opened = tokio::task::spawn_blocking(move || open_store(&home, &config));
                 opened.await.unwrap_or(Err(Error::Session(SessionError::Panicked)))
             })
             .await
@@ -322,11 +378,27 @@ impl Maestro {
     }
 }
 
-fn open_store(home: &Home, configured: Option<KeySource>) -> Result<Arc<Sessions>, Error> {
-    let store = Arc::new(SqliteStore::open(&home.database(), now_s())?);
-    let source = KeySource::choose(configured, home.data());
-    let key = source.load(|| crate::session::Store::has_ciphertext(&*store).unwrap_or(true))?;
-    Ok(Arc::new(Sessions::open(store, key, now_s())?))
+/// Says where our key and the former program's are.
+fn store_keys(home: &Home, config: &StoreConfig) -> (KeySource, MigrationKeys) {
+    let source = KeySource::choose(config.key.as_ref().map(KeySource::from), home.data());
+    let legacy = config.legacy_key.as_ref().map(KeySource::from);
+    let keys = MigrationKeys { master: Some(source.clone()), legacy, leave_unreadable: false };
+    (source, keys)
+}
+
+fn open_store(home: &Home, config: &StoreConfig) -> Result<Arc<Sessions>, Error> {
+    let (source, keys) = store_keys(home, config);
+    let options = SqliteOptions::default();
+    let store = SqliteStore::open_with_keys(&home.database(), now_s(), options, &keys)?;
+    let mut key = source.load(|| Store::has_ciphertext(&store).unwrap_or(true))?;
+    let active = store.keys()?.into_iter().find(|known| known.active).map(|known| known.id);
+    if let Some(active) = active.filter(|active| *active != key.id())
+        && let Some((next, _)) = source.finish_rotation(key.id(), active)?
+    {
+        tracing::info!("finished a change of the master key that was interrupted");
+        key = next;
+    }
+    Ok(Arc::new(Sessions::open(Arc::new(store), key, now_s())?))
 }
 
 fn now_s() -> i64 {

@@ -7,6 +7,7 @@ use crate::cli::{
     completions::{CompletionsArgs, ManArgs},
     config::ConfigArgs,
     conversations::ConversationsArgs,
+    db::DbArgs,
     embed::EmbedArgs,
     login::LoginArgs,
     models::ModelsArgs,
@@ -51,7 +52,7 @@ pub(super) enum Command {
     /// List models, describe one, choose the default
     #[command(visible_alias = "model")]
     Models(ModelsArgs),
-    /// Store a key for a provider, under a name
+    /// Log in to a provider under a name, with a key or in the browser
     Login(LoginArgs),
     /// List, test and change stored logins
     #[command(visible_alias = "session")]
@@ -66,6 +67,8 @@ pub(super) enum Command {
     /// List plugin files and look into one
     #[command(visible_alias = "plugins")]
     Plugin(PluginArgs),
+    /// Look after the store: its schema, backups, health and key
+    Db(DbArgs),
     /// Check the installation and say what to do about each problem
     Doctor,
     /// Show the configuration that is in effect, and where it comes from

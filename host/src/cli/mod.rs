@@ -15,6 +15,7 @@ mod chat;
 mod completions;
 mod config;
 mod conversations;
+mod db;
 mod doctor;
 mod embed;
 mod failure;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, output: &Output) -> Outcome {
+    let open = || open(output);
     match command {
         Command::Providers(args) => wait(providers::run(args, &open()?, output)),
         Command::Models(args) => wait(models::run(args, &open()?, output)),
@@ -71,6 +73,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Embed(args) => wait(embed::run(args, &open()?, output)),
         Command::Conversations(args) => wait(conversations::run(args, &open()?, output)),
         Command::Plugin(args) => plugin::run(args, &open()?, output),
+        Command::Db(args) => wait(db::run(args, &open()?, output)),
         Command::Doctor => wait(doctor::run(&open()?, output)),
         Command::Config(args) => config::run(&args, output),
         Command::Completions(args) => completions::completions(&args),
@@ -78,10 +81,11 @@ fn run(command: Command, output: &Output) -> Outcome {
     }
 }
 
-fn open() -> Result<Maestro, Failure> {
+fn open(output: &Output) -> Result<Maestro, Failure> {
     let home = Home::from_env()?;
     let config = Config::read(&home.config_file())?;
-    Ok(Maestro::open(home, config)?)
+    let output = *output;
+    Ok(Maestro::open(home, config)?.on_warning(move |text| output.warn(text)))
 }
 
 /// Runs the asynchronous part of a command.

@@ -3,7 +3,7 @@
 //! The model ref's > the caller's > `MAESTRO_SESSION` > the provider's default > the only one > a key in
 //! the environment. A session that the configuration declares counts like a stored one of that name.
 
-use std::{process::Command, sync::Arc};
+use std::sync::Arc;
 
 use plugin_api::{
     ProviderId,
@@ -12,18 +12,20 @@ use plugin_api::{
 };
 use secrecy::SecretString;
 
-use super::{Error, Maestro, stamp};
+use super::{Error, Maestro, import::profile_token, stamp};
 use crate::{
-    config::DeclaredSession,
+    config::{DeclaredSession, secret},
+    oauth,
     plugin::registry::Provider,
     session::{
-        AuthType, BindingChange, OpenSession, SessionError, SessionName, SessionSelector,
-        SessionStatus,
+        AuthType, BindingChange, OpenSession, Secret, SessionError, SessionName, SessionSelector,
+        SessionStatus, binding::UNBOUND,
     },
     transport::{CredentialUse, Keys},
 };
 
 /// The session that serves a request.
+#[derive(Clone)]
 pub(super) struct Chosen {
     /// Its selector, for people; `None` when the provider needs none.
     pub(super) selector: Option<String>,
@@ -50,7 +52,8 @@ impl Maestro {
         asked: Option<&str>,
     ) -> Result<Chosen, Error> {
         let takes_keys = provider.api_key().is_some() && provider.placement.is_some();
-        if !takes_keys && provider.works_without_session() {
+        let takes_logins = takes_keys || oauth::scheme_of(provider, "").is_some();
+        if !takes_logins && provider.works_without_session() {
             return match asked {
                 None => Ok(Chosen::nobody()),
                 Some(_) => Err(Error::NotSupported {
@@ -59,7 +62,11 @@ impl Maestro {
                 }),
             };
         }
-        let wanted = self.wanted(provider, asked)?;
+        let named = match asked.or(self.env_choice(provider)) {
+            Some(text) => self.with_name(text, Some(&provider.id)).await?,
+            None => None,
+        };
+        let wanted = self.wanted(provider, named.as_deref().or(asked))?;
         if let Some(wanted) = &wanted
             && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
             && declared.provider == provider.id
@@ -112,10 +119,13 @@ impl Maestro {
         Err(Error::NoSession { provider: provider.id.clone(), env })
     }
 
+    /// Returns what `MAESTRO_SESSION` says for a provider.
+    fn env_choice(&self, provider: &Provider) -> Option<&str> {
+        self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id))
+    }
+
     fn wanted(&self, provider: &Provider, asked: Option<&str>) -> Result<Option<Wanted>, Error> {
-        let from_env =
-            self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id));
-        let Some(text) = asked.or(from_env) else { return Ok(None) };
+        let Some(text) = asked.or(self.env_choice(provider)) else { return Ok(None) };
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
@@ -138,12 +148,23 @@ impl Maestro {
         SessionError::Unknown { selector: format!("{}:{}", provider.id, wanted.name), known }.into()
     }
 
-    /// Takes a stored session, unless its plugin or origins are not what the user approved.
+    /// Takes a stored session, with tokens that work, unless its plugin or origins are not what the
+    /// user approved.
     async fn stored(
         &self,
         provider: &Provider,
         session: Arc<OpenSession>,
     ) -> Result<Chosen, Error> {
+        self.approved(provider, &session).await?;
+        Chosen::stored(provider, self.fresh(provider, session).await?)
+    }
+
+    /// Refuses a session whose plugin or origins are not what the user approved.
+    pub(super) async fn approved(
+        &self,
+        provider: &Provider,
+        session: &OpenSession,
+    ) -> Result<(), Error> {
         let selector = session.info.selector();
         if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
             let (id, change) = (session.info.id.clone(), describe(&change));
@@ -158,26 +179,64 @@ impl Maestro {
             }
             return Err(Error::NeedsApproval { session: selector, change });
         }
-        let kind = match session.info.auth_type {
-            AuthType::OAuth => AuthKind::OAuth,
-            AuthType::ApiKey => AuthKind::ApiKey,
-        };
-        Ok(Chosen {
-            selector: Some(selector),
-            info: plugin_session(provider, kind),
-            credential: Some(CredentialUse {
-                keys: Keys::Stored(Arc::clone(&session)),
-                plugin: provider.plugin.id.clone(),
-                placement: provider.placement.clone(),
-            }),
-            stored: Some(session),
-        })
+        Ok(())
     }
 }
 
 impl Chosen {
+    /// Reports whether it holds tokens, which may be renewed, and not a key.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.stored.as_ref().is_some_and(|session| session.credential.tokens().is_some())
+    }
+
+    /// Returns the scheme that it was logged in under.
+    pub(super) fn scheme<'a>(&self, provider: &'a Provider) -> Option<&'a AuthScheme> {
+        let id = self.info.scheme.as_str();
+        provider.manifest.auth.iter().find(|scheme| !id.is_empty() && scheme.id() == id)
+    }
+
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
+    }
+
+    /// Takes a session whose binding was checked.
+    ///
+    /// Its kind decides where its secret goes: a token where its scheme says, a key where the manifest
+    /// or the configuration says.
+    pub(super) fn stored(provider: &Provider, session: Arc<OpenSession>) -> Result<Self, Error> {
+        let credential = &session.credential;
+        let scheme = match &credential.secret {
+            Secret::OAuth(tokens) => Some(&tokens.scheme),
+            Secret::Profile(link) => Some(&link.scheme),
+            Secret::ApiKey(_) => None,
+        };
+        let (mut info, placement) = match scheme {
+            None => (plugin_session(provider, AuthKind::ApiKey), provider.placement.clone()),
+            Some(scheme) => {
+                let scheme = oauth::scheme_of(provider, scheme).ok_or_else(|| {
+                    let what = format!("the login that session `{}` holds", session.info.name);
+                    Error::NotSupported { provider: provider.id.clone(), what }
+                })?;
+                let mut info = plugin_session(provider, AuthKind::OAuth);
+                oauth::scheme_id(scheme).clone_into(&mut info.scheme);
+                (info, Some(scheme.placement.clone()))
+            }
+        };
+        info.attributes.clone_from(&credential.attributes);
+        let keys = match &credential.secret {
+            // Read anew each time: the tool renews it whenever it likes.
+            Secret::Profile(link) => Keys::Declared {
+                secret: profile_token(provider, link)?,
+                binding: credential.binding.clone(),
+            },
+            _ => Keys::Stored(Arc::clone(&session)),
+        };
+        Ok(Self {
+            selector: Some(session.info.selector()),
+            info,
+            credential: Some(CredentialUse { keys, plugin: provider.plugin.id.clone(), placement }),
+            stored: Some(session),
+        })
     }
 
     pub(super) fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
@@ -222,27 +281,8 @@ fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
 
 /// Reads the key of a declared session from where it is.
 fn read_declared(declared: &DeclaredSession) -> Result<SecretString, String> {
-    let text = if let Some(name) = &declared.env {
-        std::env::var(name).map_err(|_| format!("`{name}` is not set in the environment"))?
-    } else if let Some(path) = &declared.file {
-        std::fs::read_to_string(path)
-            .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?
-    } else if let Some([program, arguments @ ..]) = declared.command.as_deref() {
-        let output = Command::new(program)
-            .args(arguments)
-            .stdin(std::process::Stdio::null())
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .map_err(|error| format!("failed to run `{program}`: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("`{program}` failed: {}", output.status));
-        }
-        String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no text"))?
-    } else {
-        return Err("it names no source".into());
-    };
-    let key = text.lines().next().unwrap_or_default().trim();
-    if key.is_empty() { Err("the key is empty".into()) } else { Ok(key.into()) }
+    let (env, file) = (declared.env.as_deref(), declared.file.as_deref());
+    secret::read("key", env, file, declared.command.as_deref())
 }
 
 /// Returns the first key that the provider's environment variables hold.
@@ -268,7 +308,10 @@ fn env_choice<'a>(text: &'a str, provider: &ProviderId) -> Option<&'a str> {
 pub(super) fn describe(change: &BindingChange) -> String {
     let mut said = Vec::new();
     if let Some((before, after)) = &change.plugin {
-        said.push(format!("plugin `{before}` became `{after}`"));
+        said.push(match before.as_str() {
+            UNBOUND => format!("plugin `{after}` was never agreed to"),
+            before => format!("plugin `{before}` became `{after}`"),
+        });
     }
     if !change.added.is_empty() {
         said.push(format!("it would now also be sent to {}", change.added.join(", ")));

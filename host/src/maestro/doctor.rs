@@ -1,6 +1,6 @@
 //! Looks at an installation and says what is wrong with it.
 
-use super::{Error, Finding, Level, Maestro, view::one_line};
+use super::{Error, Finding, Level, Maestro, counted, view::one_line};
 use crate::{
     plugin::{honesty, registry::Plugin, runtime::Runtime, tier::Isolation},
     session::SessionFilter,
@@ -111,8 +111,9 @@ impl Maestro {
         }
         if findings.is_empty() {
             let detail = format!(
-                "{} sessions and {} messages open with the key",
-                report.sessions, report.chunks
+                "{} and {} open with the key",
+                counted(report.sessions, "session"),
+                counted(report.chunks, "message")
             );
             findings.push(finding("store", Level::Ok, detail, None));
         }

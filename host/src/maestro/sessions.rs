@@ -1,26 +1,32 @@
 //! Named sessions: login, list, rename, default, approve, test, delete.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use plugin_api::{
     ProviderId,
     capability::Capability,
-    operation::{Account, AuthUrl, KeyShape, ListModels, Operation, Reply},
+    operation::{Account, KeyShape, ListModels, Operation, Reply},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use super::{
-    Error, LoginPlan, Maestro, NewLogin, SessionView,
+    Call, Deleted, Error, Maestro, NewLogin, PruneCandidate, SessionView,
     choice::{self, Chosen},
-    now_s, stamp,
+    counted, now_s, stamp,
 };
 use crate::{
     config::DeclaredSession,
     exchange::ExchangeError,
+    oauth::{
+        self, Places, client,
+        fetch::Fetch,
+        revoke::{self, RevokeError},
+    },
     plugin::registry::Provider,
     session::{
-        AuthType, BindingChange, Credential, Login, SessionError, SessionFilter, SessionInfo,
-        SessionSelector, SessionStatus, Sessions,
+        AuthType, Binding, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
+        SessionInfo, SessionSelector, SessionStatus, Sessions, StoreError, TokenSet,
     },
 };
 
@@ -28,53 +34,6 @@ use crate::{
 const DAY_S: i64 = 86_400;
 
 impl Maestro {
-    /// Says what a login would store and where the key may go, before anything is asked.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`] when the provider takes no key.
-    pub fn login_plan(&self, provider: &str) -> Result<LoginPlan, Error> {
-        let provider = self.ready_provider(provider)?;
-        let (Some(scheme), Some(_)) = (provider.api_key(), &provider.placement) else {
-            let what = "a login with an API key".into();
-            return Err(Error::NotSupported { provider: provider.id.clone(), what });
-        };
-        let name = &provider.manifest.display_name;
-        Ok(LoginPlan {
-            provider: provider.id.clone(),
-            display_name: if name.is_empty() { provider.id.to_string() } else { name.clone() },
-            plugin: provider.plugin.id.to_string(),
-            origins: provider.route.origins.iter().map(ToString::to_string).collect(),
-            env: provider.key_env.clone(),
-            prefix: scheme.prefix.clone(),
-            obtain_url: (!scheme.obtain_url.is_empty()).then(|| scheme.obtain_url.clone()),
-            key_optional: scheme.optional,
-        })
-    }
-
-    /// Begins a login in the browser or with a device code.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: this version logs in with keys alone.
-    pub fn begin_login(&self, provider: &str) -> Result<AuthUrl, Error> {
-        Err(self.no_oauth(provider)?)
-    }
-
-    /// Completes a login with the code that the browser or the user brought back.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: this version logs in with keys alone.
-    pub fn complete_login(&self, provider: &str, _code: &str) -> Result<SessionView, Error> {
-        Err(self.no_oauth(provider)?)
-    }
-
-    fn no_oauth(&self, provider: &str) -> Result<Error, Error> {
-        let provider = self.ready_provider(provider)?.id.clone();
-        Ok(Error::NotSupported { provider, what: "a login with OAuth".into() })
-    }
-
     /// Stores a login, sealed and bound to the plugin and the origins of now. Sends nothing.
     ///
     /// # Errors
@@ -84,11 +43,14 @@ impl Maestro {
     pub async fn create_session(&self, login: NewLogin) -> Result<SessionView, Error> {
         self.login_plan(login.provider.as_str())?;
         let provider = self.ready_provider(login.provider.as_str())?;
+        let asks = provider.api_key().map(|scheme| scheme.asks.as_slice()).unwrap_or_default();
+        let facts = super::login::facts(asks, &login.facts)
+            .map_err(|source| Error::Login { provider: provider.id.clone(), source })?;
         let key = self.checked_key(provider, &login.key).await?;
         let login = Login {
             provider: provider.id.clone(),
             name: login.name,
-            credential: Credential::api_key(key, provider.binding()),
+            credential: Credential::api_key(key, provider.binding()).with_attributes(facts),
             account: login.account,
             replace: login.replace,
             make_default: false,
@@ -99,7 +61,7 @@ impl Maestro {
     }
 
     /// Checks a key's shape: by the manifest's data, then by the plugin, which sees no key.
-    async fn checked_key(
+    pub(super) async fn checked_key(
         &self,
         provider: &Arc<Provider>,
         key: &SecretString,
@@ -129,7 +91,7 @@ impl Maestro {
         }
         if provider.can(Capability::ApiKey) {
             let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
-            match self.run_as(provider, &Chosen::nobody(), operation).await {
+            match self.run_as(provider, &Chosen::nobody(), &Call::default(), operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
                 }
@@ -159,7 +121,7 @@ impl Maestro {
         }
         for provider in self.inner.registry.providers().filter(|provider| wanted(&provider.id)) {
             if let Some((name, _)) = choice::env_key(provider) {
-                listed.push(outside_view(&provider.id, &name, format!("env:{name}"), "env"));
+                listed.push(env_view(&provider.id, &name));
             }
         }
         Ok(listed)
@@ -173,6 +135,9 @@ impl Maestro {
     pub async fn session(&self, selector: &str) -> Result<SessionView, Error> {
         if let Some(view) = self.declared(selector) {
             return Ok(view);
+        }
+        if let Some((provider, variable, _)) = self.env_session(selector) {
+            return Ok(env_view(&provider.id, &variable));
         }
         Ok(self.stored_session(selector).await?.into())
     }
@@ -189,8 +154,13 @@ impl Maestro {
     ) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
         let sessions = self.sessions().await?;
-        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await?;
-        Ok(renamed.into())
+        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await;
+        renamed.map(SessionView::from).map_err(|error| match error {
+            SessionError::Store(StoreError::DuplicateSession { provider, auth_type, name }) => {
+                Error::NameTaken { session: format!("{provider}:{name}@{auth_type}") }
+            }
+            other => other.into(),
+        })
     }
 
     /// Makes a session its provider's default.
@@ -205,16 +175,76 @@ impl Maestro {
         Ok(SessionInfo { is_default: true, ..info }.into())
     }
 
-    /// Removes a session.
+    /// Removes a session. Its tokens are revoked first, as well as the vendor lets us.
     ///
     /// # Errors
     ///
     /// Unknown or ambiguous selectors.
     pub async fn delete_session(&self, selector: &str) -> Result<SessionView, Error> {
+        let deleted = self.remove_session(selector, true).await?;
+        if let Some(why) = deleted.not_revoked {
+            tracing::warn!(session = deleted.session.selector, why, "tokens were not revoked");
+        }
+        Ok(deleted.session)
+    }
+
+    /// Removes a session, and says whether the vendor was told. Without `revoke` it is not asked;
+    /// what it says changes nothing here.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn remove_session(&self, selector: &str, revoke: bool) -> Result<Deleted, Error> {
         let info = self.stored_session(selector).await?;
+        let not_revoked = match info.auth_type {
+            AuthType::OAuth if revoke => self.revoke_session(&info).await.err(),
+            _ => None,
+        };
         let id = info.id.clone();
         self.sessions().await?.blocking(move |s| s.delete(&id, &stamp())).await?;
-        Ok(info.into())
+        let not_revoked = not_revoked.map(|error| super::one_line(&error));
+        Ok(Deleted { session: info.into(), not_revoked })
+    }
+
+    async fn revoke_session(&self, info: &SessionInfo) -> Result<(), RevokeError> {
+        let id = info.id.clone();
+        let sessions = self.sessions().await.map_err(|_| RevokeError::Unreadable)?;
+        let open = sessions.blocking(move |sessions| sessions.open_id(&id)).await;
+        let credential = open.map_err(|_| RevokeError::Unreadable)?.credential;
+        match credential.tokens() {
+            Some(tokens) => self.revoke(&info.provider, tokens, &credential.binding).await,
+            // Nothing of it is ours to revoke.
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the vendor that tokens are no longer wanted. Works without the plugin too.
+    pub(super) async fn revoke(
+        &self,
+        provider: &ProviderId,
+        tokens: &TokenSet,
+        binding: &Binding,
+    ) -> Result<(), RevokeError> {
+        let known = self.inner.registry.provider(provider.as_str());
+        let scheme = known.and_then(|known| oauth::scheme_of(known, &tokens.scheme));
+        let facts = BTreeMap::new();
+        let declared = known.zip(scheme).and_then(|(known, scheme)| {
+            Places { settings: &known.settings, facts: &facts }.fill(&scheme.revocation_url)
+        });
+        let endpoint = Some(tokens.revocation_endpoint.clone()).filter(|url| !url.is_empty());
+        let endpoint = endpoint.or(declared).filter(|url| !url.is_empty());
+        let endpoint = endpoint.ok_or(RevokeError::NotOffered)?;
+        let url = Url::parse(&endpoint).map_err(|_| RevokeError::NotOffered)?;
+        if !binding.allows(binding.plugin(), &url) {
+            let origin = url.origin().ascii_serialization();
+            return Err(RevokeError::NotApproved { origin });
+        }
+        let config = self.inner.config.providers.get(provider);
+        let config = config.and_then(|config| config.oauth.as_ref());
+        let client = client::of_tokens(provider.as_str(), scheme, tokens, config)?;
+        let tls = known.map(|known| known.route.tls.clone()).unwrap_or_default();
+        let fetch = Fetch::new(Arc::clone(&self.inner.transport), tls);
+        revoke::revoke(&fetch, &url, &client, tokens).await
     }
 
     /// Says what approving a session would change; `None` when there is nothing to approve.
@@ -224,10 +254,10 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
         let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let provider = self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
         let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
-        Ok(open.credential.binding.change_to(&binding))
+        Ok(open.credential.binding.change_to(&wanted_binding(provider, &open.credential)))
     }
 
     /// Binds a session to the plugin and the origins that its provider has now.
@@ -237,33 +267,27 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let provider = self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
+        let id = info.id.clone();
+        let open = sessions.blocking(move |s| s.open_id(&id)).await?;
+        let binding = wanted_binding(provider, &open.credential);
         let approved = sessions.blocking(move |s| s.approve(&info.id, &binding, &stamp())).await?;
         Ok(approved.into())
     }
 
-    /// Lists sessions that were neither made nor used for some days.
+    /// Lists sessions that are of no use: neither made nor used for some days, with tokens that ended
+    /// that long ago, or refused by the vendor until somebody logs in again.
     ///
     /// # Errors
     ///
     /// What the store says.
-    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<SessionView>, Error> {
+    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<PruneCandidate>, Error> {
         let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
-        let since = now_s() - i64::from(idle_days) * DAY_S;
-        let idle = sessions.blocking(move |s| s.prune_candidates(since)).await?;
-        Ok(idle.into_iter().map(SessionView::from).collect())
-    }
-
-    /// Renews a session's tokens now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: a key has nothing to renew.
-    pub async fn refresh_tokens(&self, selector: &str) -> Result<SessionView, Error> {
-        let view = self.session(selector).await?;
-        let what = format!("token refresh for session `{}`, which holds an API key", view.selector);
-        Err(Error::NotSupported { provider: view.provider, what })
+        let now_s = now_s();
+        let since = now_s - i64::from(idle_days) * DAY_S;
+        let found = sessions.blocking(move |s| s.prune_candidates(since)).await?;
+        Ok(found.into_iter().map(|info| PruneCandidate::of(info, since, now_s)).collect())
     }
 
     /// Makes a cheap authenticated call and says whose account it is.
@@ -274,6 +298,12 @@ impl Maestro {
     ///
     /// What the provider says; of kind authentication when it does not accept the key.
     pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
+        if let Some((provider, variable, key)) = self.env_session(selector) {
+            let provider = self.ready_provider(provider.id.as_str())?;
+            let key = self.checked_key(provider, &key).await?;
+            let chosen = Chosen::with_key(provider, format!("env:{variable}"), key);
+            return self.test(provider, &chosen).await;
+        }
         let view = self.session(selector).await?;
         let provider = self.ready_provider(view.provider.as_str())?;
         let chosen = self.choose(provider, Some(&view.selector)).await?;
@@ -293,7 +323,7 @@ impl Maestro {
         self.test(provider, &Chosen::with_key(provider, "the new key".into(), key)).await
     }
 
-    async fn test(&self, provider: &Provider, chosen: &Chosen) -> Result<Account, Error> {
+    async fn test(&self, provider: &Arc<Provider>, chosen: &Chosen) -> Result<Account, Error> {
         let operation = if provider.can(Capability::ApiKey) {
             Operation::TestConnection
         } else if provider.can(Capability::Models) {
@@ -302,16 +332,21 @@ impl Maestro {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        match self.run_as(provider, chosen, operation).await? {
+        match self.run_as(provider, chosen, &Call::default(), operation).await? {
             Reply::Account(account) => Ok(account),
             _ => Ok(Account::default()),
         }
     }
 
-    async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
+    pub(super) async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
         if let Some(view) = self.declared(text) {
             return Err(Error::DeclaredElsewhere { session: view.selector });
         }
+        if let Some((provider, variable, _)) = self.env_session(text) {
+            return Err(Error::InEnvironment { provider: provider.id.clone(), variable });
+        }
+        let named = self.with_name(text, None).await?;
+        let text = named.as_deref().unwrap_or(text);
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
@@ -320,6 +355,15 @@ impl Maestro {
             return Err(SessionError::Unknown { selector, known }.into());
         };
         Ok(sessions.blocking(move |sessions| sessions.find(&selector)).await?)
+    }
+
+    /// Finds the provider whose key is in the variable that a selector `env:NAME` names.
+    fn env_session(&self, text: &str) -> Option<(&Arc<Provider>, String, SecretString)> {
+        let wanted = text.strip_prefix("env:")?;
+        self.inner.registry.providers().find_map(|provider| {
+            let (variable, key) = choice::env_key(provider)?;
+            (variable == wanted).then_some((provider, variable, key))
+        })
     }
 
     fn declared(&self, text: &str) -> Option<SessionView> {
@@ -336,7 +380,11 @@ impl Maestro {
         let noted = if rejected {
             let text = error.map(|error| super::one_line(error)).unwrap_or_default();
             sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
-        } else if error.is_none() && session.info.status == SessionStatus::NeedsReauth {
+        } else if error.is_none()
+            && session.info.status == SessionStatus::NeedsReauth
+            // An access token that still works says nothing about a refresh token that does not.
+            && session.credential.tokens().is_none_or(|t| t.renewal == Renewal::default())
+        {
             // The vendor takes the credential again, so it was the vendor's mistake.
             sessions.refresh(&session.info, &session.credential, &stamp()).map(drop)
         } else {
@@ -348,6 +396,47 @@ impl Maestro {
     }
 }
 
+/// Returns what a session would be bound to if it were approved now: the plugin, the API's origins, and
+/// for tokens also the origins where they are renewed and revoked.
+fn wanted_binding(provider: &Provider, credential: &Credential) -> Binding {
+    let api = provider.binding();
+    let Some(tokens) = credential.tokens() else { return api };
+    let facts = BTreeMap::new();
+    let places = Places { settings: &provider.settings, facts: &facts };
+    let scheme = oauth::scheme_of(provider, &tokens.scheme);
+    let url = |kept: &str, declared: Option<&String>| {
+        let declared = || declared.and_then(|url| places.fill(url));
+        Some(kept.to_owned()).filter(|kept| !kept.is_empty()).or_else(declared)
+    };
+    // Where only an issuer is declared, its metadata names the endpoint, as a rule at the same origin.
+    let token_url = scheme.map(|s| if s.token_url.is_empty() { &s.issuer } else { &s.token_url });
+    let urls = [
+        url(&tokens.token_endpoint, token_url),
+        url(&tokens.revocation_endpoint, scheme.map(|scheme| &scheme.revocation_url)),
+    ];
+    let login = urls.into_iter().flatten().filter_map(|url| Url::parse(&url).ok());
+    let login = login.map(|url| url.origin().ascii_serialization());
+    let origins = api.origins().iter().cloned().chain(login);
+    Binding::new(provider.plugin.id.clone(), origins).unwrap_or(api)
+}
+
+impl PruneCandidate {
+    fn of(info: SessionInfo, since: i64, now_s: i64) -> Self {
+        let days = |at: i64| {
+            let days = usize::try_from((now_s - at) / DAY_S).unwrap_or(0);
+            counted(days, "day")
+        };
+        let used = info.last_used_at.unwrap_or(info.created_at).max(info.created_at);
+        let reason = match info.expires_at {
+            _ if info.status == SessionStatus::NeedsReauth => "needs a new login".to_owned(),
+            _ if used < since => format!("idle for {}", days(used)),
+            Some(at) => format!("expired {} ago", days(at)),
+            None => "idle".to_owned(),
+        };
+        Self { session: info.into(), reason }
+    }
+}
+
 fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     let source = match declared {
         DeclaredSession { env: Some(_), .. } => "env",
@@ -356,6 +445,10 @@ fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     };
     let selector = format!("{}:{name}", declared.provider);
     outside_view(&declared.provider, name, selector, source)
+}
+
+fn env_view(provider: &ProviderId, variable: &str) -> SessionView {
+    outside_view(provider, variable, format!("env:{variable}"), "env")
 }
 
 fn outside_view(

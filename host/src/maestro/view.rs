@@ -1,16 +1,19 @@
 //! What the interface shows of providers, plugins and sessions. All of it can be printed as JSON.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use plugin_api::{
     PluginId, ProviderId,
     auth::AuthScheme,
     capability::{Capability, Feature},
+    manifest::{Manifest, Setting},
 };
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::AskInfo;
 use crate::{
+    config::OAuthConfig,
     plugin::{
         Refusal,
         honesty::Check,
@@ -42,6 +45,8 @@ pub struct ProviderInfo {
     pub origins: Vec<String>,
     /// Ways to log in: `none`, `api-key`, `oauth` and so on.
     pub auth: Vec<&'static str>,
+    /// The same, with what each needs and lacks.
+    pub logins: Vec<LoginInfo>,
     /// Whether it also works without a key.
     pub key_optional: bool,
     /// What it can do.
@@ -64,6 +69,75 @@ pub struct ProviderInfo {
     pub configured: bool,
     /// Whether it is a server on the user's own machine.
     pub local: bool,
+    /// Settings that `[providers.ID]` takes beside those that every provider has.
+    pub settings: Vec<SettingInfo>,
+}
+
+/// One way to log in to a provider.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LoginInfo {
+    /// The scheme's id, unique in the provider.
+    pub id: String,
+    /// `none`, `api-key`, `oauth` and so on.
+    pub kind: &'static str,
+    /// Its name for people, if it has one.
+    pub display_name: Option<String>,
+    /// What must be configured before.
+    pub needs: Option<String>,
+    /// Ways through an OAuth login: `loopback`, `device`, `paste`.
+    pub flows: Vec<String>,
+    /// Facts to be given at the login.
+    pub asks: Vec<String>,
+    /// Environment variables that may hold the key.
+    pub env: Vec<String>,
+    /// What a key starts with.
+    pub prefix: Option<String>,
+    /// Where to get a key.
+    pub obtain_url: Option<String>,
+    /// What the provider can do otherwise and not under this login.
+    pub without: Vec<Capability>,
+    /// Features of chat that are missing under this login.
+    pub without_features: Vec<Feature>,
+}
+
+impl LoginInfo {
+    fn of(scheme: &AuthScheme, provider: &Provider, client: Option<&OAuthConfig>) -> Self {
+        let needs = match scheme {
+            _ if scheme.unknown_need().is_some() => Some("a newer host".to_owned()),
+            AuthScheme::OAuth(oauth) if oauth.client_id == "configured" && client.is_none() => {
+                Some(format!("`client_id` in `[providers.{}.oauth]`", provider.id))
+            }
+            AuthScheme::ClientCredentials(_)
+            | AuthScheme::JwtBearer(_)
+            | AuthScheme::Signed(_)
+            | AuthScheme::Unknown => Some("a newer host".to_owned()),
+            _ => None,
+        };
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let key = match scheme {
+            AuthScheme::ApiKey(key) => Some(key),
+            _ => None,
+        };
+        let flows = match scheme {
+            AuthScheme::OAuth(oauth) if oauth.flows.is_empty() => vec!["loopback".to_owned()],
+            AuthScheme::OAuth(oauth) => oauth.flows.clone(),
+            _ => Vec::new(),
+        };
+        Self {
+            id: scheme.id().to_owned(),
+            kind: auth_word(scheme),
+            display_name: text(scheme.display_name()),
+            needs,
+            flows,
+            asks: scheme.asks().iter().map(|ask| ask.name.clone()).collect(),
+            env: key.map(|_| provider.key_env.clone()).unwrap_or_default(),
+            prefix: key.and_then(|key| text(&key.prefix)),
+            obtain_url: key.and_then(|key| text(&key.obtain_url)),
+            without: scheme.without().to_vec(),
+            without_features: scheme.without_features().to_vec(),
+        }
+    }
 }
 
 /// Fixed limits of a provider.
@@ -79,7 +153,12 @@ pub struct Limits {
 }
 
 impl ProviderInfo {
-    pub(super) fn of(provider: &Provider, sessions: Vec<String>, has_env_key: bool) -> Self {
+    pub(super) fn of(
+        provider: &Provider,
+        client: Option<&OAuthConfig>,
+        sessions: Vec<String>,
+        has_env_key: bool,
+    ) -> Self {
         let manifest = &provider.manifest;
         let given = |number: u64| (number > 0).then_some(number);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -102,6 +181,11 @@ impl ProviderInfo {
             base_url: provider.base_url.clone(),
             origins: provider.route.origins.iter().map(ToString::to_string).collect(),
             auth: manifest.auth.iter().map(auth_word).collect(),
+            logins: manifest
+                .auth
+                .iter()
+                .map(|auth| LoginInfo::of(auth, provider, client))
+                .collect(),
             key_optional: key.is_some_and(|key| key.optional),
             capabilities: provider.capabilities.clone(),
             features: manifest.features.to_vec(),
@@ -117,6 +201,7 @@ impl ProviderInfo {
             sessions,
             configured: provider.configured,
             local: manifest.local,
+            settings: settings_of(&provider.plugin.judged.manifest),
         }
     }
 }
@@ -201,11 +286,6 @@ impl PluginInfo {
     pub(super) fn of(plugin: &Plugin) -> Self {
         let judged = &plugin.judged;
         let manifest = &judged.manifest;
-        let setting = |s: &plugin_api::manifest::Setting| SettingInfo {
-            name: s.name.clone(),
-            kind: s.kind.clone(),
-            help: s.help.clone(),
-        };
         Self {
             id: manifest.id.clone(),
             version: manifest.version.clone(),
@@ -220,7 +300,7 @@ impl PluginInfo {
             capabilities: manifest.capabilities.to_vec(),
             providers: manifest.providers.iter().map(|p| p.id.clone()).collect(),
             profiles: manifest.profiles.iter().map(|p| p.name.clone()).collect(),
-            settings: manifest.settings.iter().map(setting).collect(),
+            settings: settings_of(manifest),
             tier: plugin.tier.as_str(),
             trusted: plugin.trusted,
             worker: plugin.vitals(),
@@ -237,6 +317,15 @@ pub struct Trusted {
     pub plugin: String,
     /// blake3 of its file, in hexadecimal.
     pub hash: String,
+}
+
+fn settings_of(manifest: &Manifest) -> Vec<SettingInfo> {
+    let setting = |setting: &Setting| SettingInfo {
+        name: setting.name.clone(),
+        kind: setting.kind.clone(),
+        help: setting.help.clone(),
+    };
+    manifest.settings.iter().map(setting).collect()
 }
 
 /// A file that was refused.
@@ -306,9 +395,24 @@ pub struct LoginPlan {
     pub obtain_url: Option<String>,
     /// Whether it also works without.
     pub key_optional: bool,
+    /// Facts that the login asks for.
+    pub asks: Vec<AskInfo>,
 }
 
-/// A login to be stored.
+/// A session that is gone.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// What it was.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Why the vendor may still take its tokens; `None` when it was told, or there was nothing to
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_revoked: Option<String>,
+}
+
+/// A login with a key, to be stored.
 #[derive(Debug)]
 pub struct NewLogin {
     /// Whose account it is.
@@ -319,6 +423,8 @@ pub struct NewLogin {
     pub key: SecretString,
     /// The account as the vendor names it, if the key was tried.
     pub account: Option<String>,
+    /// Facts that the login asks for; those left out are looked for in the environment.
+    pub facts: BTreeMap<String, String>,
     /// Whether to overwrite a session of that name.
     pub replace: bool,
 }
@@ -327,7 +433,8 @@ impl NewLogin {
     /// Makes a login that replaces nothing.
     #[must_use]
     pub fn new(provider: ProviderId, name: SessionName, key: impl Into<SecretString>) -> Self {
-        Self { provider, name, key: key.into(), account: None, replace: false }
+        let facts = BTreeMap::new();
+        Self { provider, name, key: key.into(), account: None, facts, replace: false }
     }
 
     /// Says whether to overwrite a session of that name.
@@ -385,6 +492,17 @@ impl From<SessionInfo> for SessionView {
             last_error: info.last_error,
         }
     }
+}
+
+/// A session that is of no use any more.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PruneCandidate {
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Why it is listed.
+    pub reason: String,
 }
 
 /// One thing that `doctor` looked at.

@@ -256,7 +256,11 @@ fn like(manifest: &Manifest, id: &ProviderId, config: &ProviderConfig) -> Provid
     features.dedup();
     // A key of the model's vendor is not a key of this server, so nothing of its scheme is kept but
     // where it goes.
-    let placement = model.and_then(api_key_scheme).map(|scheme| &scheme.placement);
+    let only = match &manifest.providers[..] {
+        [only] => Some(only),
+        _ => None,
+    };
+    let placement = model.or(only).and_then(api_key_scheme).map(|scheme| &scheme.placement);
     let json = serde_json::json!({
         "id": id,
         "display_name": id,
@@ -381,6 +385,7 @@ fn setting(
             "base_url",
             "auth",
             "key_env",
+            "oauth",
             "ca_file",
             "client_cert",
             "allow_plain_http",

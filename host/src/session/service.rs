@@ -290,7 +290,8 @@ impl Sessions {
         Ok(self.store.delete_session(id, stamp)?)
     }
 
-    /// Lists sessions that were neither made nor used since `idle_since_s` (Unix seconds).
+    /// Lists sessions that were neither made nor used since `idle_since_s` (Unix seconds), whose tokens
+    /// ended before that, or that need a new login anyway.
     ///
     /// # Errors
     ///
@@ -317,7 +318,7 @@ impl Sessions {
         Err(self.contended(id.to_string()))
     }
 
-    fn resealed(
+    pub(super) fn resealed(
         &self,
         info: &SessionInfo,
         name: &SessionName,
@@ -337,6 +338,7 @@ impl Sessions {
             account: info.account.clone(),
             expires_at: credential.expires_at(),
             status: SessionStatus::Ready,
+            error: None,
             action,
         })
     }

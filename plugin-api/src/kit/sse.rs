@@ -94,6 +94,14 @@ pub struct SseEvent<'a> {
     pub id: &'a str,
 }
 
+/// What stands in a stream.
+pub(super) enum Item<'a> {
+    /// An event.
+    Event(SseEvent<'a>),
+    /// A stray document.
+    Stray(&'a [u8]),
+}
+
 /// Why a stream could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -154,6 +162,22 @@ impl SseParser {
         bytes: &[u8],
         mut each: impl FnMut(SseEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, SseError> {
+        self.feed_items::<false>(bytes, |item| match item {
+            Item::Event(event) => each(event),
+            Item::Stray(_) => ControlFlow::Continue(()),
+        })
+    }
+
+    /// Takes the next bytes as [`feed`](Self::feed) does; with `STRAY` it also hands over each stray
+    /// document when the line that makes it whole ends.
+    ///
+    /// At the end of a line and not at the last bracket, so that what follows on the same line cannot
+    /// count for more in one chunk than in two.
+    pub(super) fn feed_items<const STRAY: bool>(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(Item<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, SseError> {
         self.check()?;
         if self.stopped {
             return Ok(ControlFlow::Break(()));
@@ -173,7 +197,14 @@ impl SseParser {
             rest = &rest[at + 1..];
             if self.is_mid_line() || !line.is_empty() {
                 self.end_line(line)?;
-            } else if self.dispatch(&mut each).is_break() {
+                if STRAY && self.stray_is_whole() {
+                    let document = self.take_stray();
+                    if each(Item::Stray(&document)).is_break() {
+                        self.stopped = true;
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            } else if self.dispatch(&mut |event| each(Item::Event(event))).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

@@ -9,7 +9,7 @@ use super::{
     call::{Gather, Response, cancelled},
     failure,
     ndjson::{NdjsonError, NdjsonParser},
-    sse::{SseError, SseEvent, SseParser},
+    sse::{Item, SseError, SseEvent, SseParser},
 };
 use crate::{
     error::{ErrorKind, ProviderError},
@@ -231,15 +231,17 @@ impl Framing for SseParser {
         out: &mut Outbox<'_>,
     ) -> Result<ControlFlow<()>, ProviderError> {
         let mut failed = None;
-        let flow = SseParser::feed(self, bytes, |event| step(decoder, event, out, &mut failed));
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let flow = flow?;
-        if self.stray_is_whole() {
-            decoder.stray(&self.take_stray())?;
-        }
-        Ok(flow)
+        let flow = self.feed_items::<true>(bytes, |item| match item {
+            Item::Event(event) => step(decoder, event, out, &mut failed),
+            Item::Stray(document) => match decoder.stray(document) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        });
+        failed.map_or_else(|| Ok(flow?), Err)
     }
 
     fn finish<D: Decoder>(
@@ -390,6 +392,11 @@ mod tests {
         assert_eq!(run.error.unwrap().message, "{\n\"e\": 1\n}");
         let run = every_cut(sse, 200, &[], b"data: a\n\n{\"e\": ");
         assert_eq!(run.error.unwrap().message, "{\"e\": ");
+        // In the order of the stream, and whatever follows on the line, at every cut.
+        let run = every_cut(sse, 200, &[], b"data: a\n\n{\"e\": 1}\ndata: b\n\n{\"e\": 2}\n");
+        assert_eq!((run.text().as_str(), run.error.unwrap().message.as_str()), ("a", "{\"e\": 1}"));
+        let run = every_cut(sse, 200, &[], b"{\"e\": 1}}}{\"e\": 2\n\ndata: b\n\n");
+        assert_eq!(run.text(), "");
     }
 
     #[test]

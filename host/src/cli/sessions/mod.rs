@@ -73,9 +73,9 @@ enum SessionsCommand {
     Test(Selected),
     /// Show what a plugin wants beyond what you agreed to at login, and agree
     Approve(approve::ApproveArgs),
-    /// Store keys that are in the environment; shows what it would do, `--yes` does it
+    /// Take over keys from the environment and from other tools; shows them first
     Import(import::ImportArgs),
-    /// Delete sessions that were not used for long; shows which, `--yes` does it
+    /// Delete sessions that are of no use: idle for long, expired, refused; shows them first
     Prune(prune::PruneArgs),
     /// Delete a session and its secret
     Delete {
@@ -84,6 +84,9 @@ enum SessionsCommand {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Do not tell the vendor that the tokens are no longer wanted
+        #[arg(long)]
+        no_revoke: bool,
     },
 }
 
@@ -111,11 +114,18 @@ pub(super) async fn run(args: SessionsArgs, maestro: &Maestro, output: &Output) 
         Some(SessionsCommand::Approve(args)) => approve::run(&args, maestro, output).await,
         Some(SessionsCommand::Import(args)) => import::run(&args, maestro, output).await,
         Some(SessionsCommand::Prune(args)) => prune::run(&args, maestro, output).await,
-        Some(SessionsCommand::Delete { selected, yes }) => {
+        Some(SessionsCommand::Delete { selected, yes, no_revoke }) => {
             let session = maestro.session(&selected.session).await?;
             let question = format!("delete session {} and its secret", session.selector);
             ask::confirm(output, &question, yes)?;
-            let session = maestro.delete_session(&session.selector).await?;
+            let deleted = maestro.remove_session(&session.selector, !no_revoke).await?;
+            let session = deleted.session;
+            if let Some(why) = deleted.not_revoked {
+                output.warn(&format!(
+                    "{} is deleted here, but the vendor may still take its tokens: {why}",
+                    session.selector
+                ));
+            }
             changed(&session, &format!("deleted {}", session.selector), output)
         }
     }
@@ -136,19 +146,40 @@ async fn list(args: &ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
 
 /// Lists sessions for people.
 fn table(sessions: &[SessionView]) -> Table {
-    let mut table = Table::new(&["SESSION", "DEFAULT", "STATUS", "SOURCE", "LAST USED", "ACCOUNT"]);
+    let mut table = Table::new(&[
+        "SESSION",
+        "DEFAULT",
+        "STATUS",
+        "SOURCE",
+        "EXPIRES",
+        "LAST USED",
+        "ACCOUNT",
+        "LAST ERROR",
+    ]);
     for session in sessions {
         table.row([
             session.selector.clone(),
             if session.is_default { "yes" } else { "" }.to_owned(),
             session.status.to_string(),
             session.source.to_owned(),
+            time::date_or(session.expires_at, ""),
             time::date_or(session.last_used_at, "never"),
             session.account.clone().unwrap_or_default(),
+            beginning(session.last_error.as_deref().unwrap_or_default()),
         ]);
     }
     table
 }
+
+/// Returns as much of an error as a column bears; `sessions show` has all of it.
+fn beginning(error: &str) -> String {
+    match error.char_indices().nth(MAX_ERROR) {
+        Some((end, _)) => format!("{}…", &error[..end]),
+        None => error.to_owned(),
+    }
+}
+
+const MAX_ERROR: usize = 60;
 
 fn show(session: &SessionView, output: &Output) -> Outcome {
     let mut sheet = Sheet::default();

@@ -6,9 +6,13 @@
 
 mod conversations;
 mod file;
+mod lease;
 mod ledger;
 pub mod migrate;
+mod rekey;
 mod sessions;
+
+pub use self::migrate::MigrationKeys;
 
 use std::{
     fmt,
@@ -23,13 +27,16 @@ use rusqlite::{
 };
 
 use super::{
-    Store, StoreError, StoreResult,
+    Reseal, Store, StoreError, StoreResult,
     row::{
-        AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
-        SessionFilter, SessionInfo, SessionStatus, Stamp,
+        AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
+        SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
     },
 };
-use crate::session::name::{AuthType, SessionId, SessionName};
+use crate::session::{
+    key::KeyId,
+    name::{AuthType, SessionId, SessionName},
+};
 
 /// How to open a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,21 @@ impl SqliteStore {
     /// As [`SqliteStore::open`], and [`StoreError::OlderSchema`] if the database is opened
     /// read-only but needs a migration.
     pub fn open_with(path: &Path, now_s: i64, options: SqliteOptions) -> StoreResult<Self> {
+        Self::open_with_keys(path, now_s, options, &MigrationKeys::default())
+    }
+
+    /// The same with keys, which the migration of logins of the former program needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open_with`], and [`StoreError::NoLegacyKey`] and its like if a login of that
+    /// program cannot be taken over; nothing is changed then.
+    pub fn open_with_keys(
+        path: &Path,
+        now_s: i64,
+        options: SqliteOptions,
+        keys: &MigrationKeys,
+    ) -> StoreResult<Self> {
         if options.read_only {
             let expected = migrate::LATEST;
             let found = migrate::schema_version(path)?;
@@ -91,7 +113,7 @@ impl SqliteStore {
             }
         } else {
             file::prepare(path)?;
-            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout)?;
+            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout, keys)?;
         }
         let open = |role| connect(path, options, role).map_err(|fault| fault.at(path));
         Ok(Self {
@@ -211,6 +233,24 @@ impl Store for SqliteStore {
         self.write(|tx| sessions::fail(tx, id, status, error, stamp))
     }
 
+    fn take_lease(
+        &self,
+        id: &SessionId,
+        lease: &Lease,
+        over: Option<&str>,
+        now_s: i64,
+    ) -> StoreResult<Option<Lease>> {
+        self.write(|tx| lease::take(tx, id, lease, over, now_s))
+    }
+
+    fn lease(&self, id: &SessionId, now_s: i64) -> StoreResult<Option<Lease>> {
+        self.read(|connection| lease::standing(connection, id, now_s))
+    }
+
+    fn release_lease(&self, id: &SessionId, holder: &str) -> StoreResult<()> {
+        self.write(|tx| lease::release(tx, id, holder))
+    }
+
     fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {
         self.write(|tx| sessions::delete(tx, id, stamp))
     }
@@ -231,6 +271,23 @@ impl Store for SqliteStore {
         self.write(|tx| ledger::adopt_key(tx, key))
     }
 
+    fn rekey(
+        &self,
+        from: KeyId,
+        to: &KeyRecord,
+        reseal: &Reseal<'_>,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<u64> {
+        let count = self.write(|tx| rekey::rekey(tx, from, to, reseal, stamp))?;
+        // The log still holds what the old key sealed. A reader elsewhere may keep it a while.
+        let emptied = lock(&self.writer)
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if !matches!(emptied, Ok(0)) {
+            tracing::debug!("the write-ahead log was not emptied after the key changed");
+        }
+        Ok(count)
+    }
+
     fn audit_events(&self, limit: u32) -> StoreResult<Vec<AuditEvent>> {
         self.read(|connection| ledger::audit_events(connection, limit))
     }
@@ -241,6 +298,10 @@ impl Store for SqliteStore {
 
     fn setting(&self, key: &str) -> StoreResult<Option<String>> {
         self.read(|connection| ledger::setting(connection, key))
+    }
+
+    fn setting_or_insert(&self, key: &str, value: &str) -> StoreResult<String> {
+        self.write(|tx| ledger::setting_or_insert(tx, key, value))
     }
 
     fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()> {

@@ -50,6 +50,7 @@ fn resealed(name: &str, action: AuditAction) -> Resealed {
         account: Some("me@example.com".into()),
         expires_at: Some(5),
         status: SessionStatus::Ready,
+        error: None,
         action,
     }
 }
@@ -354,6 +355,8 @@ fn settings_come_and_go() {
     assert_eq!(store.setting("model").unwrap().as_deref(), Some("c/d"));
     store.set_setting("model", None).unwrap();
     assert_eq!(store.setting("model").unwrap(), None);
+    assert_eq!(store.setting_or_insert("model", "first").unwrap(), "first");
+    assert_eq!(home.open().setting_or_insert("model", "second").unwrap(), "first");
     let event = AuditEvent {
         at: 1,
         actor: "cli".into(),
@@ -403,10 +406,10 @@ fn a_read_only_store_reads_and_refuses_writes() {
 fn a_read_only_store_does_not_migrate() {
     let home = Home::new();
     home.open();
-    migrate::migrate(&home.path(), 1, 0, Duration::ZERO).unwrap();
+    migrate::migrate(&home.path(), 1, 0, Duration::ZERO, &MigrationKeys::default()).unwrap();
     let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
     let error = SqliteStore::open_with(&home.path(), 0, options).unwrap_err();
-    assert!(matches!(error, StoreError::OlderSchema { found: 1, expected: 3, .. }));
+    assert!(matches!(error, StoreError::OlderSchema { found: 1, expected: migrate::LATEST, .. }));
     assert_eq!(error.hint().unwrap(), "run `maestro db migrate`");
     home.open();
 }
@@ -505,9 +508,9 @@ fn another_file_is_no_database() {
 fn a_newer_schema_is_refused() {
     let home = Home::new();
     home.open();
-    Connection::open(home.path()).unwrap().execute_batch("PRAGMA user_version = 4").unwrap();
+    Connection::open(home.path()).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let error = SqliteStore::open(&home.path(), 0).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 4, expected: 3, .. }));
+    assert!(matches!(error, StoreError::NewerSchema { found: 9, expected: migrate::LATEST, .. }));
 }
 
 #[test]
