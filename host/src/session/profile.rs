@@ -187,7 +187,7 @@ impl<'a> Profiles<'a> {
         let named = (self.var)(&self.files.profile_env).and_then(|name| name.into_string().ok());
         let pointer = || {
             let file = Some(&self.files.active_file).filter(|file| !file.is_empty())?;
-            let text = fs::read_to_string(self.folder().ok()?.join(file)).ok()?;
+            let text = read_name(&self.folder().ok()?.join(file))?;
             Some(text.trim().to_owned())
         };
         named.filter(|name| !name.is_empty()).or_else(pointer).filter(|name| checked(name).is_ok())
@@ -305,6 +305,16 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
     Ok(text)
 }
 
+/// Reads a file that holds no more than a name. No secret, so that it may be anybody's to read.
+fn read_name(path: &Path) -> Option<String> {
+    // NONBLOCK, as above.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let mut text = String::new();
+    file.take(MAX_NAME_FILE_LEN).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Follows names of object fields, joined by periods.
 fn field<'v>(document: &'v mut Value, path: &str) -> Option<&'v mut Value> {
     if path.is_empty() {
@@ -323,6 +333,8 @@ fn ends(value: &Value) -> Option<i64> {
 
 const PLACE: &str = "{profile}";
 const MAX_NAME_LEN: usize = 64;
+/// The most that is read of a file with a name in it.
+const MAX_NAME_FILE_LEN: u64 = 1024;
 /// The most that is read of a file; such files hold a kilobyte.
 const MAX_LEN: usize = 64 * 1024;
 /// Larger numbers are milliseconds: in seconds they would be past the year 5138.
@@ -369,6 +381,9 @@ mod tests {
         assert_eq!(profiles.active(), None);
         write(&folder.path().join(".config/tool/active"), "work\n", 0o600);
         assert_eq!(profiles.active().as_deref(), Some("work"));
+        let endless = format!("{}work", " ".repeat(1 << 20));
+        write(&folder.path().join(".config/tool/active"), &endless, 0o600);
+        assert_eq!(profiles.active(), None, "no more is read than a name needs");
         let elsewhere = |name: &str| match name {
             "TOOL_DIR" => Some("/etc/tool".into()),
             "TOOL_PROFILE" => Some("other".into()),
