@@ -285,7 +285,10 @@ fn headers_of(request: &HttpRequest) -> Result<HeaderMap, TransportError> {
         let wrong =
             || TransportError::refused(format!("header `{}` cannot be sent", name.escape_debug()));
         let name = HeaderName::try_from(lower.as_str()).map_err(|_| wrong())?;
-        headers.append(name, HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?);
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?;
+        // A client's secret at a token endpoint, for one: not for the log, nor for HTTP/2's tables.
+        value.set_sensitive(name == http::header::AUTHORIZATION);
+        headers.append(name, value);
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(headers)
