@@ -329,6 +329,14 @@ mod tests {
         error.message
     }
 
+    #[test]
+    fn an_authorization_header_is_a_secret_whoever_wrote_it() {
+        let request = HttpRequest::get("https://a.test/").header("Authorization", "Basic canary");
+        let headers = headers_of(&request.header("x-note", "seen")).unwrap();
+        let shown = format!("{headers:?}");
+        assert!(shown.contains("seen") && !shown.contains("canary"), "{shown}");
+    }
+
     #[tokio::test]
     async fn what_may_not_be_sent_is_refused_before_anything_is_opened() {
         let home = route("https://api.acme.test");
