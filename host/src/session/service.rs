@@ -266,19 +266,20 @@ impl Sessions {
         Ok(())
     }
 
-    /// Records that a session failed. `error` must hold no secret.
+    /// Records that a session failed, unless it was changed since `info`: the failure then says nothing
+    /// about what it holds now. `error` must hold no secret.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownSession`].
     pub fn fail(
         &self,
-        id: &SessionId,
+        info: &SessionInfo,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,
     ) -> Result<(), SessionError> {
-        Ok(self.store.fail_session(id, status, error, stamp)?)
+        Ok(self.store.fail_session(&info.id, info.generation, status, error, stamp)?)
     }
 
     /// Removes a session. Of a removed default, the only one left takes over, if exactly one is.
