@@ -151,7 +151,8 @@ impl Sessions {
         stamp: &Stamp<'_>,
     ) -> Result<SessionInfo, SessionError> {
         let resealed = Resealed {
-            account: login.account.clone().or_else(|| existing.account.clone()),
+            // The old name may be somebody else's; better none than a wrong one.
+            account: login.account.clone(),
             ..self.resealed(existing, &existing.name, &login.credential, AuditAction::Replace)?
         };
         let info =
