@@ -36,6 +36,7 @@ pub use self::{
     service::{Login, OpenSession, Sessions},
     store::{
         Store, StoreError,
+        client::{ClientKey, KeyHash},
         row::{Conversation, SessionFilter, SessionInfo, SessionStatus, Stamp},
         sqlite::{SqliteOptions, SqliteStore},
     },
