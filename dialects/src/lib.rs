@@ -8,7 +8,10 @@
 //! Nothing here opens a connection, knows a URL's host or sees a credential.
 #![forbid(unsafe_code)]
 
+pub mod anthropic_messages;
+pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 
 mod lenient;
 mod loss;

@@ -27,7 +27,7 @@ pub use ask::{Call, ChatStream};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
+    Compliance, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
     RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 

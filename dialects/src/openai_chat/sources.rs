@@ -102,7 +102,7 @@ pub(super) fn pictures(raw: &RawValue) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Reads a Base64 `data:` URI into its media type and bytes.
-pub(super) fn data_uri(uri: &str) -> Option<(String, Vec<u8>)> {
+pub(crate) fn data_uri(uri: &str) -> Option<(String, Vec<u8>)> {
     let (head, data) = uri.strip_prefix("data:")?.split_once(',')?;
     let (media_type, _) = head.split_once(";base64")?;
     let media_type = media_type.split(';').next().unwrap_or_default();
@@ -110,7 +110,7 @@ pub(super) fn data_uri(uri: &str) -> Option<(String, Vec<u8>)> {
 }
 
 /// Reads Base64, with or without padding, white space between its lines allowed.
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
+use plugin_api::capability::Capability;
 
 use crate::{
     cli::{
@@ -10,7 +11,7 @@ use crate::{
         output::{Document, Output},
         table::{Sheet, Table},
     },
-    maestro::{Maestro, ProviderInfo},
+    maestro::{LoginInfo, Maestro, ProviderInfo, SettingInfo},
 };
 
 /// `maestro providers [list [--all] | show P]`.
@@ -56,7 +57,7 @@ pub(super) async fn run(args: ProvidersArgs, maestro: &Maestro, output: &Output)
         Some(ProvidersCommand::List(args)) => list(&args, maestro, output).await,
         Some(ProvidersCommand::Show { provider }) => {
             let info = maestro.provider_capabilities(&provider).await?;
-            output.either(|| Document::new().with("provider", &info), sheet(&info))
+            output.either(|| Document::new().with("provider", &info), page(&info))
         }
     }
 }
@@ -162,6 +163,22 @@ fn anonymous(why: &str, id: &str) -> String {
     text
 }
 
+/// Describes a provider to a person: what it is and can do, how to log in, what can be set.
+fn page(provider: &ProviderInfo) -> String {
+    let mut page = sheet(provider).to_string();
+    for login in provider.logins.iter().filter(|login| login.kind != "none") {
+        page.push_str(&format!("\n{}", login_sheet(provider, login)));
+    }
+    if !provider.settings.is_empty() {
+        let mut settings = Table::new(&["SETTING", "TYPE", "MEANING"]);
+        for SettingInfo { name, kind, help, .. } in &provider.settings {
+            settings.row([name.clone(), kind.clone(), help.clone()]);
+        }
+        page.push_str(&format!("\nsettings of `[providers.{}]`:\n{settings}", provider.id));
+    }
+    page
+}
+
 fn sheet(provider: &ProviderInfo) -> Sheet {
     let mut sheet = Sheet::default();
     let state = match &provider.not_ready {
@@ -178,23 +195,52 @@ fn sheet(provider: &ProviderInfo) -> Sheet {
         .into_iter()
         .filter_map(|(what, most)| most.map(|most| format!("{most} {what}")))
         .collect();
-    let optional = if provider.key_optional { " (key optional)" } else { "" };
     sheet.line("provider", provider.id.as_str());
     sheet.line("name", provider.display_name.as_str());
     sheet.line("state", state);
     sheet.line("plugin", format!("{} ({})", provider.plugin, provider.provenance));
     sheet.line("base URL", provider.base_url.as_str());
     sheet.line("keys go to", provider.origins.join(", "));
-    sheet.line("auth", format!("{}{optional}", provider.auth.join(", ")));
     sheet.line("sessions", provider.sessions.join(", "));
-    sheet.line("key variables", provider.env.join(", "));
-    sheet.line("capabilities", words(&provider.capabilities));
-    sheet.line("features", words(&provider.features));
+    let logins = [Capability::ApiKey, Capability::OAuth, Capability::HandlesSecrets];
+    let abilities = provider.capabilities.iter().filter(|ability| !logins.contains(ability));
+    sheet.line("can", names(abilities));
+    sheet.line("understands", names(provider.features.iter()));
     sheet.line("limits", limits.join(", "));
     sheet.line("requires", provider.requires.join(", "));
-    sheet.line("keys from", provider.obtain_url.clone().unwrap_or_default());
     sheet.line("documentation", provider.docs_url.clone().unwrap_or_default());
     sheet
+}
+
+fn login_sheet(provider: &ProviderInfo, login: &LoginInfo) -> Sheet {
+    let mut sheet = Sheet::default();
+    let name = match &login.display_name {
+        Some(name) => format!("{name} ({})", login.kind),
+        None => login.kind.to_owned(),
+    };
+    let optional = login.kind == "api-key" && provider.key_optional;
+    let without = [names(login.without.iter()), names(login.without_features.iter())];
+    let without: Vec<_> = without.into_iter().filter(|names| !names.is_empty()).collect();
+    sheet.line("login", if optional { format!("{name}, optional") } else { name });
+    let only = provider.logins.iter().filter(|login| login.kind != "none").count() == 1;
+    let which = if only { String::new() } else { format!(" --auth {}", login.kind) };
+    sheet.line("with", format!("maestro login {}{which}", provider.id));
+    sheet.line("flows", login.flows.join(", "));
+    sheet.line("asks for", login.asks.join(", "));
+    sheet.line("or variable", login.env.join(", "));
+    sheet.line("starts with", login.prefix.clone().unwrap_or_default());
+    sheet.line("get one at", login.obtain_url.clone().unwrap_or_default());
+    sheet.line("cannot", without.join(", "));
+    sheet
+}
+
+/// Joins names of capabilities or features for people: `chat.tools/1` is `tools`.
+fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
+    let short = |name: &str| {
+        let name = name.split_once('/').map_or(name, |(name, _)| name);
+        name.strip_prefix("chat.").unwrap_or(name).replace('-', " ")
+    };
+    names.map(|name| short(&name.to_string())).collect::<Vec<_>>().join(", ")
 }
 
 /// Joins words for people.

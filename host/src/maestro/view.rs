@@ -6,6 +6,7 @@ use plugin_api::{
     PluginId, ProviderId,
     auth::AuthScheme,
     capability::{Capability, Feature},
+    manifest::{Manifest, Setting},
 };
 use secrecy::SecretString;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct ProviderInfo {
     pub origins: Vec<String>,
     /// Ways to log in: `none`, `api-key`, `oauth` and so on.
     pub auth: Vec<&'static str>,
+    /// The same, with what each needs and lacks.
+    pub logins: Vec<LoginInfo>,
     /// Whether it also works without a key.
     pub key_optional: bool,
     /// What it can do.
@@ -63,6 +66,61 @@ pub struct ProviderInfo {
     pub configured: bool,
     /// Whether it is a server on the user's own machine.
     pub local: bool,
+    /// Settings that `[providers.ID]` takes beside those that every provider has.
+    pub settings: Vec<SettingInfo>,
+}
+
+/// One way to log in to a provider.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LoginInfo {
+    /// The scheme's id, unique in the provider.
+    pub id: String,
+    /// `none`, `api-key`, `oauth` and so on.
+    pub kind: &'static str,
+    /// Its name for people, if it has one.
+    pub display_name: Option<String>,
+    /// Ways through an OAuth login: `loopback`, `device`, `paste`.
+    pub flows: Vec<String>,
+    /// Facts to be given at the login.
+    pub asks: Vec<String>,
+    /// Environment variables that may hold the key.
+    pub env: Vec<String>,
+    /// What a key starts with.
+    pub prefix: Option<String>,
+    /// Where to get a key.
+    pub obtain_url: Option<String>,
+    /// What the provider can do otherwise and not under this login.
+    pub without: Vec<Capability>,
+    /// Features of chat that are missing under this login.
+    pub without_features: Vec<Feature>,
+}
+
+impl LoginInfo {
+    fn of(scheme: &AuthScheme, provider: &Provider) -> Self {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let key = match scheme {
+            AuthScheme::ApiKey(key) => Some(key),
+            _ => None,
+        };
+        let flows = match scheme {
+            AuthScheme::OAuth(oauth) if oauth.flows.is_empty() => vec!["loopback".to_owned()],
+            AuthScheme::OAuth(oauth) => oauth.flows.clone(),
+            _ => Vec::new(),
+        };
+        Self {
+            id: scheme.id().to_owned(),
+            kind: auth_word(scheme),
+            display_name: text(scheme.display_name()),
+            flows,
+            asks: scheme.asks().iter().map(|ask| ask.name.clone()).collect(),
+            env: key.map(|_| provider.key_env.clone()).unwrap_or_default(),
+            prefix: key.and_then(|key| text(&key.prefix)),
+            obtain_url: key.and_then(|key| text(&key.obtain_url)),
+            without: scheme.without().to_vec(),
+            without_features: scheme.without_features().to_vec(),
+        }
+    }
 }
 
 /// Fixed limits of a provider.
@@ -101,6 +159,7 @@ impl ProviderInfo {
             base_url: provider.base_url.clone(),
             origins: provider.route.origins.iter().map(ToString::to_string).collect(),
             auth: manifest.auth.iter().map(auth_word).collect(),
+            logins: manifest.auth.iter().map(|auth| LoginInfo::of(auth, provider)).collect(),
             key_optional: key.is_some_and(|key| key.optional),
             capabilities: provider.capabilities.clone(),
             features: manifest.features.to_vec(),
@@ -116,6 +175,7 @@ impl ProviderInfo {
             sessions,
             configured: provider.configured,
             local: manifest.local,
+            settings: settings_of(&provider.plugin.judged.manifest),
         }
     }
 }
@@ -196,11 +256,6 @@ impl PluginInfo {
     pub(super) fn of(plugin: &Plugin) -> Self {
         let judged = &plugin.judged;
         let manifest = &judged.manifest;
-        let setting = |s: &plugin_api::manifest::Setting| SettingInfo {
-            name: s.name.clone(),
-            kind: s.kind.clone(),
-            help: s.help.clone(),
-        };
         Self {
             id: manifest.id.clone(),
             version: manifest.version.clone(),
@@ -215,11 +270,20 @@ impl PluginInfo {
             capabilities: manifest.capabilities.to_vec(),
             providers: manifest.providers.iter().map(|p| p.id.clone()).collect(),
             profiles: manifest.profiles.iter().map(|p| p.name.clone()).collect(),
-            settings: manifest.settings.iter().map(setting).collect(),
+            settings: settings_of(manifest),
             tier: "in-process",
             state: if plugin.is_loaded() { "loaded" } else { "judged" },
         }
     }
+}
+
+fn settings_of(manifest: &Manifest) -> Vec<SettingInfo> {
+    let setting = |setting: &Setting| SettingInfo {
+        name: setting.name.clone(),
+        kind: setting.kind.clone(),
+        help: setting.help.clone(),
+    };
+    manifest.settings.iter().map(setting).collect()
 }
 
 /// A file that was refused.

@@ -1,0 +1,203 @@
+//! Reads a client's request.
+
+mod blocks;
+
+use std::collections::BTreeMap;
+
+use plugin_api::chat::{
+    ChatRequest, Content, FunctionTool, JsonSchema, Message, Opaque, ReasoningSettings,
+    ResponseFormat, Role, ToolChoice, ToolDefinition, ToolKind,
+};
+use serde_json::{Value, value::RawValue};
+
+use self::blocks::content;
+use super::{
+    DIALECT,
+    fields::{Fields, read},
+};
+use crate::loss::{Loss, RequestError};
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Decoded {
+    /// What is asked.
+    pub request: ChatRequest,
+    /// Whether the answer is wanted as a stream.
+    pub stream: bool,
+    /// What the answer will not heed although it was asked for.
+    pub losses: Vec<Loss>,
+}
+
+/// Reads a client's request, also one to count tokens. Unknown fields become options, unknown blocks
+/// stay as they came.
+///
+/// # Errors
+///
+/// Names the field that cannot be read.
+pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
+    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
+    let mut fields = Fields::of(body, "")?;
+    let mut losses = Vec::new();
+    let model: String = fields.require("model")?;
+    let mut messages = system(&mut fields)?;
+    let list: Vec<&RawValue> = match fields.raw("messages") {
+        Some(json) => read(json, || "messages".into())?,
+        None => return Err(RequestError::new("messages", "is missing")),
+    };
+    for (at, raw) in list.into_iter().enumerate() {
+        messages.push(message(raw.get(), &format!("messages[{at}]"))?);
+    }
+    let mut request = ChatRequest::new(model, messages);
+    request.max_output_tokens = fields.take("max_tokens")?;
+    request.sampling.temperature = fields.take("temperature")?;
+    request.sampling.top_p = fields.take("top_p")?;
+    request.sampling.top_k = fields.take("top_k")?;
+    request.stop = fields.take("stop_sequences")?.unwrap_or_default();
+    let stream = fields.take("stream")?.unwrap_or(false);
+    tools(&mut fields, &mut request)?;
+    let mut reasoning = ReasoningSettings::default();
+    let thinking: Option<Value> = fields.take("thinking")?;
+    let unread = thinking.filter(|value| !self::thinking(value, &mut reasoning));
+    request.options.extend(unread.map(|value| ("thinking".to_owned(), value)));
+    output_config(&mut fields, &mut request, &mut reasoning)?;
+    request.reasoning = Some(reasoning).filter(|have| *have != ReasoningSettings::default());
+    for (name, value) in fields.take::<BTreeMap<String, Value>>("metadata")?.unwrap_or_default() {
+        match (name.as_str(), value) {
+            ("user_id", Value::String(user)) => request.user = Some(user),
+            (_, Value::Null) => {}
+            (_, Value::String(text)) => drop(request.metadata.insert(name, text)),
+            _ => losses.push(Loss::dropped(format!("metadata.{name}"), "is no text")),
+        }
+    }
+    request.options.extend(fields.rest());
+    Ok(Decoded { request, stream, losses })
+}
+
+fn system(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestError> {
+    let Some(json) = fields.raw("system") else { return Ok(Vec::new()) };
+    let parts = content(json, "system")?;
+    let message = Message::new(Role::System, parts);
+    Ok(Some(message).filter(|message| !message.parts.is_empty()).into_iter().collect())
+}
+
+fn message(json: &str, place: &str) -> Result<Message, RequestError> {
+    let mut fields = Fields::of(json, place)?;
+    let role: String = fields.require("role")?;
+    let Some(json) = fields.raw("content") else {
+        return Err(RequestError::new(fields.place("content"), "is missing"));
+    };
+    let parts = content(json, &fields.place("content"))?;
+    let is_result = |content: &Content| matches!(content, Content::ToolResult(_));
+    let role = match &*role {
+        "system" => Role::System,
+        "assistant" => Role::Assistant,
+        // A message of results alone is the application's; beside words of a person they are theirs.
+        "user" if !parts.is_empty() && parts.iter().all(|part| is_result(&part.content)) => {
+            Role::Tool
+        }
+        "user" => Role::User,
+        role => {
+            let message = format!("`{}` is not a role", role.escape_debug());
+            return Err(RequestError::new(fields.place("role"), message));
+        }
+    };
+    Ok(Message::new(role, parts))
+}
+
+fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<(), RequestError> {
+    let list: Vec<&RawValue> = match fields.raw("tools") {
+        Some(json) => read(json, || "tools".into())?,
+        None => Vec::new(),
+    };
+    for (at, raw) in list.into_iter().enumerate() {
+        let mut tool = Fields::of(raw.get(), format!("tools[{at}]"))?;
+        if tool.word("type").is_some_and(|kind| kind != "custom") {
+            request.tools.push(ToolDefinition::Provider(Opaque::new(DIALECT, raw.get())));
+            continue;
+        }
+        let _: Option<String> = tool.take("type")?;
+        let mut function = FunctionTool::new(tool.require::<String>("name")?, None);
+        function.description = tool.take("description")?;
+        function.parameters = tool.take("input_schema")?;
+        function.strict = tool.take("strict")?;
+        function.cache = tool.cache()?;
+        function.options = tool.rest();
+        request.tools.push(ToolDefinition::Function(function));
+    }
+    let Some(json) = fields.raw("tool_choice") else { return Ok(()) };
+    let mut choice = Fields::of(json, "tool_choice")?;
+    request.parallel_tool_calls =
+        choice.take("disable_parallel_tool_use")?.map(|disabled: bool| !disabled);
+    request.tool_choice = Some(match &*choice.require::<String>("type")? {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Required,
+        "none" => ToolChoice::None,
+        "tool" => ToolChoice::Tool { name: choice.require("name")?, kind: ToolKind::Function },
+        _ => {
+            let message = "expected `auto`, `any`, `tool` or `none`";
+            return Err(RequestError::new("tool_choice.type", message));
+        }
+    });
+    Ok(())
+}
+
+/// Reads how the model is to think; `false` for a way that has no typed form.
+fn thinking(value: &Value, reasoning: &mut ReasoningSettings) -> bool {
+    let Some(members) = value.as_object() else { return false };
+    let budget = value["budget_tokens"].as_u64();
+    let summary = match value.get("display").map(Value::as_str) {
+        None => None,
+        Some(Some("omitted")) => Some("none".to_owned()),
+        Some(Some("summarized")) => Some("auto".to_owned()),
+        Some(_) => return false,
+    };
+    let known = match (value["type"].as_str(), budget) {
+        (Some("enabled"), Some(budget)) if budget > 0 => {
+            reasoning.budget_tokens = Some(budget);
+            2
+        }
+        (Some("adaptive"), None) => {
+            reasoning.adaptive = true;
+            1
+        }
+        (Some("disabled"), None) if summary.is_none() => {
+            reasoning.budget_tokens = Some(0);
+            1
+        }
+        _ => return false,
+    };
+    if members.len() > known + usize::from(summary.is_some()) {
+        *reasoning = ReasoningSettings::default();
+        return false;
+    }
+    reasoning.summary = summary;
+    true
+}
+
+fn output_config(
+    fields: &mut Fields<'_>,
+    request: &mut ChatRequest,
+    reasoning: &mut ReasoningSettings,
+) -> Result<(), RequestError> {
+    let Some(json) = fields.raw("output_config") else { return Ok(()) };
+    let mut config = Fields::of(json, "output_config")?;
+    reasoning.effort = config.take("effort")?;
+    if let Some(format) = config.take::<Value>("format")? {
+        if format["type"] != "json_schema" {
+            let message = "expected `json_schema`";
+            return Err(RequestError::new("output_config.format.type", message));
+        }
+        let schema = format.get("schema").cloned().unwrap_or_default();
+        request.response_format =
+            Some(ResponseFormat::JsonSchema(JsonSchema::new(FORMAT_NAME, schema)));
+    }
+    let rest = config.rest();
+    if !rest.is_empty() {
+        request.options.insert("output_config".into(), serde_json::json!(rest));
+    }
+    Ok(())
+}
+
+/// The name of a form that came without one, for vendors that want it.
+const FORMAT_NAME: &str = "response";

@@ -1,0 +1,131 @@
+//! Reads the content of a client's message: a text, or blocks.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use plugin_api::chat::{
+    Content, ContentPart, Continuity, DataSource, Media, Opaque, Reasoning, Text, ToolCall,
+    ToolResult,
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    anthropic_messages::{
+        DIALECT,
+        fields::{Fields, read},
+        sources, token,
+    },
+    loss::RequestError,
+};
+
+/// Reads content that stands at `place`.
+pub(super) fn content(json: &str, place: &str) -> Result<Vec<ContentPart>, RequestError> {
+    if json.starts_with('"') {
+        let text: String = read(json, || place.to_owned())?;
+        let said = Some(text).filter(|text| !text.is_empty());
+        return Ok(said.map(ContentPart::text).into_iter().collect());
+    }
+    let list: Vec<&RawValue> = read(json, || place.to_owned())?;
+    let each = list.into_iter().enumerate();
+    each.map(|(nth, raw)| block(raw.get(), format!("{place}[{nth}]"))).collect()
+}
+
+fn block(json: &str, place: String) -> Result<ContentPart, RequestError> {
+    let mut fields = Fields::of(json, place)?;
+    let kind: String = fields.require("type")?;
+    let mut tokens = Vec::new();
+    let content = match &*kind {
+        "text" => {
+            let mut text = Text::new(fields.require::<String>("text")?);
+            let list: Option<Vec<Value>> = fields.take("citations")?;
+            text.citations = list.unwrap_or_default().into_iter().map(sources::citation).collect();
+            Content::Text(text)
+        }
+        "thinking" => {
+            let signature: Option<String> = fields.take("signature")?;
+            let signature = signature.filter(|signature| !signature.is_empty());
+            tokens.extend(signature.map(|it| Continuity::new(token::SIGNATURE, it)));
+            Content::Reasoning(Reasoning::new(fields.require::<String>("thinking")?))
+        }
+        "redacted_thinking" => {
+            let data: String = fields.require("data")?;
+            tokens.push(Continuity::new(token::REDACTED_THINKING, data));
+            Content::Reasoning(Reasoning::default())
+        }
+        "tool_use" => {
+            let (id, name): (String, String) = (fields.require("id")?, fields.require("name")?);
+            let input = fields.raw("input").unwrap_or("{}");
+            Content::ToolCall(ToolCall::new(id, name, input))
+        }
+        "tool_result" => result(&mut fields)?,
+        "image" | "document" => match medium(&mut fields, kind == "image")? {
+            Some(content) => content,
+            None => return Ok(kept(json)),
+        },
+        _ => return Ok(kept(json)),
+    };
+    let mut part: ContentPart = content.into();
+    part.continuity = tokens;
+    part.cache = fields.cache()?;
+    let _: Option<Value> = fields.take("type")?;
+    part.options = fields.rest();
+    Ok(part)
+}
+
+/// Keeps a block that has no typed form as it came.
+fn kept(json: &str) -> ContentPart {
+    Content::Opaque(Opaque::new(DIALECT, json)).into()
+}
+
+fn result(fields: &mut Fields<'_>) -> Result<Content, RequestError> {
+    let id: String = fields.require("tool_use_id")?;
+    let parts = match fields.raw("content") {
+        Some(json) => content(json, &fields.place("content"))?,
+        None => Vec::new(),
+    };
+    let mut result = ToolResult::new(id, parts);
+    result.is_error = fields.take("is_error")?.unwrap_or(false);
+    Ok(Content::ToolResult(result))
+}
+
+/// Reads an image or a document; `None` for one that comes in a form of its own.
+fn medium(fields: &mut Fields<'_>, is_image: bool) -> Result<Option<Content>, RequestError> {
+    let place = fields.place("source");
+    let Some(json) = fields.raw("source") else {
+        return Err(RequestError::new(place, "is missing"));
+    };
+    let mut source = Fields::of(json, place)?;
+    let kind: String = source.require("type")?;
+    let mut media = match &*kind {
+        "base64" => {
+            let data: String = source.require("data")?;
+            let fault = || RequestError::new(source.place("data"), "is not Base64");
+            let data = STANDARD.decode(data.as_bytes()).map_err(|_| fault())?;
+            let media = Media::new(DataSource::Inline { data });
+            media.media_type(source.require::<String>("media_type")?)
+        }
+        "text" => {
+            let data = source.require::<String>("data")?.into_bytes();
+            let media_type: Option<String> = source.take("media_type")?;
+            let media = Media::new(DataSource::Inline { data });
+            media.media_type(media_type.as_deref().unwrap_or("text/plain"))
+        }
+        "url" => Media::new(DataSource::Url { url: source.require("url")? }),
+        "file" => Media::new(DataSource::file(source.require::<String>("file_id")?)),
+        _ => return Ok(None),
+    };
+    if is_image {
+        return Ok(Some(Content::Image(media)));
+    }
+    media.name = fields.take("title")?;
+    Ok(Some(Content::File(media)))
+}
+
+/// Standard Base64 whose padding may be missing.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);

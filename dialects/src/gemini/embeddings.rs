@@ -1,0 +1,229 @@
+//! Embeddings: texts in, vectors out, one or several in a request.
+
+use plugin_api::{
+    error::{ErrorKind, ProviderError},
+    http::{Body, Headers},
+    kit::{body, failure},
+    operation::{EmbedRequest, Embeddings},
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    error,
+    fields::Fields,
+    route::{resource, short},
+    usage::WireUsage,
+};
+use crate::{lenient::or_default, loss::RequestError};
+
+/// Most texts of one batch.
+pub const MAX_BATCH: usize = 100;
+
+/// Writes a batch of some of a request's inputs.
+///
+/// # Errors
+///
+/// `InvalidRequest` for no inputs or an empty one, which the vendor refuses less clearly.
+pub fn encode_batch(request: &EmbedRequest, inputs: &[String]) -> Result<Body, ProviderError> {
+    if inputs.is_empty() || inputs.iter().any(String::is_empty) {
+        let message = "every text to embed must hold something";
+        return Err(ProviderError::new(ErrorKind::InvalidRequest, message));
+    }
+    let model = resource(request.model.as_str());
+    body::object(|o| {
+        o.array("requests", |out| {
+            for input in inputs {
+                out.object(|o| {
+                    o.field("model", &model);
+                    o.object("content", |o| {
+                        o.array("parts", |out| out.item(&json!({"text": input})));
+                    });
+                    o.optional("taskType", request.task.as_ref());
+                    o.optional("outputDimensionality", request.dimensions.as_ref());
+                    for (name, value) in &request.options {
+                        if !matches!(
+                            &**name,
+                            "model" | "content" | "taskType" | "outputDimensionality"
+                        ) {
+                            o.field(name, value);
+                        }
+                    }
+                });
+            }
+        });
+    })
+}
+
+/// Reads the vectors of a batch, in the order of its inputs, or the one of a single request.
+///
+/// # Errors
+///
+/// The failure that the body reports, or `Protocol`, also when there are not as many vectors as
+/// `inputs`.
+pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
+    let answer: Answer = match serde_json::from_slice(body) {
+        Ok(answer) => answer,
+        Err(_) => return Err(failure::malformed("embeddings", &Headers::default(), body)),
+    };
+    if !answer.error.is_null() {
+        return Err(error::in_stream(body));
+    }
+    let vectors: Vec<Vec<f32>> =
+        answer.embeddings.into_iter().chain(answer.embedding).map(|vector| vector.values).collect();
+    if vectors.len() != inputs {
+        let message = format!("expected {inputs} vectors, found {}", vectors.len());
+        return Err(ProviderError::new(ErrorKind::Protocol, message));
+    }
+    let usage = answer.usage_metadata.counts();
+    Ok(Embeddings::new(vectors, usage.and_then(|usage| usage.input_tokens)))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Answer {
+    #[serde(deserialize_with = "or_default")]
+    embeddings: Vec<Vector>,
+    embedding: Option<Vector>,
+    #[serde(deserialize_with = "or_default")]
+    usage_metadata: WireUsage,
+    error: Value,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    values: Vec<f32>,
+}
+
+/// Reads a client's request: one of `embedContent`, or a batch. `model` stands in its path.
+///
+/// # Errors
+///
+/// Names the field at fault; what has no text is refused, and so are requests of one batch that differ
+/// in more than their text.
+pub fn decode_request(model: &str, body: &[u8]) -> Result<EmbedRequest, RequestError> {
+    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
+    let mut fields = Fields::new(body, "")?;
+    let list = fields.list("requests")?;
+    if list.is_empty() {
+        return one(model, Fields::new(body, "")?);
+    }
+    let mut whole: Option<EmbedRequest> = None;
+    for (at, raw) in list.into_iter().enumerate() {
+        let mut next = one(model, Fields::new(raw.get(), format!("requests[{at}]"))?)?;
+        match &mut whole {
+            None => whole = Some(next),
+            Some(whole) => {
+                whole.inputs.append(&mut next.inputs);
+                next.inputs.clone_from(&whole.inputs);
+                if next != *whole {
+                    let message = "differs from the first in more than its text";
+                    return Err(RequestError::new(format!("requests[{at}]"), message));
+                }
+            }
+        }
+    }
+    whole.ok_or_else(|| RequestError::new("requests", "is empty"))
+}
+
+fn one(model: &str, mut fields: Fields<'_>) -> Result<EmbedRequest, RequestError> {
+    let named: Option<String> = fields.take("model")?;
+    if let Some(named) = named.filter(|named| short(named) != short(model)) {
+        return Err(fields.error("model", format!("`{}` is not the path's", named.escape_debug())));
+    }
+    let Some(mut content) = fields.object("content")? else {
+        return Err(fields.error("content", "is missing"));
+    };
+    let mut text = String::new();
+    for (at, raw) in content.list("parts")?.iter().enumerate() {
+        text.push_str(&part(raw, content.at(&format!("parts[{at}]")))?);
+    }
+    let mut request = EmbedRequest::new(short(model), vec![text]);
+    request.task = fields.take("taskType")?;
+    request.dimensions = fields.count("outputDimensionality")?;
+    request.options = fields.rest().collect();
+    Ok(request)
+}
+
+fn part(raw: &RawValue, place: String) -> Result<String, RequestError> {
+    let mut part = Fields::new(raw.get(), place)?;
+    part.take("text")?.ok_or_else(|| part.error("text", "is missing"))
+}
+
+/// Writes the vectors of a batch.
+#[must_use]
+pub fn encode(embeddings: &Embeddings) -> Vec<u8> {
+    let list: Vec<Value> =
+        embeddings.vectors.iter().map(|vector| json!({ "values": vector })).collect();
+    with_usage(json!({ "embeddings": list }), embeddings)
+}
+
+/// Writes the vector of a single request.
+#[must_use]
+pub fn encode_one(embeddings: &Embeddings) -> Vec<u8> {
+    let vector = embeddings.vectors.first().map_or(&[][..], Vec::as_slice);
+    with_usage(json!({ "embedding": { "values": vector } }), embeddings)
+}
+
+fn with_usage(mut answer: Value, embeddings: &Embeddings) -> Vec<u8> {
+    if let Some(tokens) = embeddings.input_tokens {
+        answer["usageMetadata"] = json!({ "promptTokenCount": tokens });
+    }
+    answer.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> EmbedRequest {
+        let mut request = EmbedRequest::new("embed-demo", vec!["alpha".into(), "beta".into()]);
+        request.task = Some("RETRIEVAL_DOCUMENT".into());
+        request.dimensions = Some(2);
+        request.options.insert("title".into(), json!("t"));
+        request
+    }
+
+    #[test]
+    fn a_batch_reads_back_as_it_was_written() {
+        let request = request();
+        let body = encode_batch(&request, &request.inputs).unwrap();
+        let bytes = body.as_bytes().unwrap();
+        assert!(bytes.starts_with(br#"{"requests":[{"model":"models/embed-demo","content":{"parts":[{"text":"alpha"}]},"taskType":"RETRIEVAL_DOCUMENT","outputDimensionality":2,"title":"t"},"#));
+        assert_eq!(decode_request("models/embed-demo", bytes).unwrap(), request);
+        assert!(encode_batch(&request, &[]).is_err());
+        assert!(encode_batch(&request, &[String::new()]).is_err());
+    }
+
+    #[test]
+    fn a_single_request_is_read_and_odd_ones_are_refused() {
+        let one = br#"{"content":{"parts":[{"text":"a"},{"text":"b"}]},"task_type":"CLUSTERING"}"#;
+        let one = decode_request("m", one).unwrap();
+        assert_eq!((one.inputs, one.task.as_deref()), (vec!["ab".into()], Some("CLUSTERING")));
+        for (body, field) in [
+            (r#"{"content":{"parts":[{"inlineData":{}}]}}"#, "content.parts[0].text"),
+            ("{}", "content"),
+            (r#"{"model":"models/x","content":{}}"#, "model"),
+            (
+                r#"{"requests":[{"content":{"parts":[{"text":"a"}]}},{"content":{"parts":[{"text":"a"}]},"taskType":"X"}]}"#,
+                "requests[1]",
+            ),
+        ] {
+            assert_eq!(decode_request("m", body.as_bytes()).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn vectors_read_back_as_they_were_written() {
+        for usage in [None, Some(7)] {
+            let embeddings = Embeddings::new(vec![vec![0.1, -1.0], vec![2.5, 0.0]], usage);
+            assert_eq!(decode(&encode(&embeddings), 2).unwrap(), embeddings);
+            let one = Embeddings::new(vec![vec![0.1, -1.0]], usage);
+            assert_eq!(decode(&encode_one(&one), 1).unwrap(), one);
+        }
+        assert_eq!(decode(b"{}", 2).unwrap_err().message, "expected 2 vectors, found 0");
+        assert_eq!(decode(br#"{"embeddings":[{}]}"#, 1).unwrap_err().kind, ErrorKind::Protocol);
+        let failed = br#"{"error":{"code":503,"message":"Full.","status":"UNAVAILABLE"}}"#;
+        assert_eq!(decode(failed, 1).unwrap_err().kind, ErrorKind::Overloaded);
+    }
+}

@@ -1,0 +1,127 @@
+//! Reads the content of a client's message or tool result: a text, or parts.
+
+use std::borrow::Cow;
+
+use plugin_api::chat::{Content, ContentPart, DataSource, Media, Text};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::parse;
+use crate::{
+    loss::RequestError,
+    openai_chat::sources::{base64, data_uri},
+    openai_responses::annotations,
+};
+
+pub(super) fn content(
+    field: impl Fn() -> String,
+    raw: Option<&RawValue>,
+) -> Result<Vec<ContentPart>, RequestError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let json = raw.get();
+    if json == "null" || json == "\"\"" {
+        return Ok(Vec::new());
+    }
+    if json.starts_with('"') {
+        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
+    }
+    let list: Vec<&RawValue> = parse(json, &field)?;
+    let one = |(nth, raw): (usize, &&RawValue)| {
+        let place = || format!("{}[{nth}]", field());
+        part(parse(raw.get(), place)?)
+            .map_err(|(name, message)| RequestError::new(format!("{}.{name}", place()), message))
+    };
+    list.iter().enumerate().map(one).collect()
+}
+
+/// Returns the texts of a list of parts, whatever their types; none of anything else.
+pub(super) fn texts(raw: Option<&RawValue>) -> Vec<String> {
+    let list: Vec<Value> =
+        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    list.iter().filter_map(|part| part["text"].as_str().map(str::to_owned)).collect()
+}
+
+#[derive(Deserialize)]
+struct WirePart<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    refusal: Option<String>,
+    annotations: Option<Vec<Value>>,
+    #[serde(borrow)]
+    image_url: Option<Cow<'a, str>>,
+    detail: Option<String>,
+    file_id: Option<String>,
+    #[serde(borrow)]
+    file_data: Option<Cow<'a, str>>,
+    file_url: Option<String>,
+    filename: Option<String>,
+    #[serde(borrow)]
+    input_audio: Option<WireAudio<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireAudio<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    format: String,
+}
+
+type Fault = (&'static str, &'static str);
+
+fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
+    let content = match &*wire.kind {
+        "input_text" | "output_text" | "text" => {
+            let mut text = Text::new(wire.text.ok_or(("text", "is missing"))?);
+            let list = wire.annotations.unwrap_or_default();
+            text.citations = list.into_iter().map(annotations::read).collect();
+            Content::Text(text)
+        }
+        "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
+        "input_image" => image(wire)?,
+        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "input_file" => file(wire)?,
+        _ => return Err(("type", "is not a part of this format")),
+    };
+    Ok(content.into())
+}
+
+fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
+    let mut media = match (wire.image_url, wire.file_id) {
+        (Some(url), _) if url.starts_with("data:") => {
+            let (media_type, data) =
+                data_uri(&url).ok_or(("image_url", "is no Base64 data URI"))?;
+            Media::new(DataSource::Inline { data }).media_type(media_type)
+        }
+        (Some(url), _) => Media::new(DataSource::Url { url: url.into_owned() }),
+        (None, Some(id)) => Media::new(DataSource::file(id)),
+        (None, None) => return Err(("image_url", "is missing")),
+    };
+    media.detail = wire.detail;
+    Ok(Content::Image(media))
+}
+
+fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
+    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
+    let media_type = match &*wire.format {
+        "mp3" => "audio/mpeg".to_owned(),
+        format => format!("audio/{format}"),
+    };
+    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
+}
+
+fn file(wire: WirePart<'_>) -> Result<Content, Fault> {
+    let mut media = match (wire.file_id, wire.file_data, wire.file_url) {
+        (Some(id), ..) => Media::new(DataSource::file(id)),
+        (None, Some(uri), _) => {
+            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
+            let (media_type, data) =
+                data_uri(&uri).or_else(bare).ok_or(("file_data", "is no Base64 data URI"))?;
+            Media::new(DataSource::Inline { data }).media_type(media_type)
+        }
+        (None, None, Some(url)) => Media::new(DataSource::Url { url }),
+        (None, None, None) => return Err(("file_id", "no other source is there either")),
+    };
+    media.name = wire.filename;
+    Ok(Content::File(media))
+}
