@@ -6,10 +6,13 @@
 //! store when a session or a conversation is.
 
 mod ask;
+mod catalog;
 mod choice;
+mod clients;
 mod conversations;
 mod doctor;
 mod error;
+mod routing;
 mod sessions;
 mod view;
 
@@ -24,6 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use crate::plugin::honesty::Check;
 pub use ask::{Call, ChatStream};
+pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
 pub use view::{
@@ -59,6 +63,8 @@ struct Inner {
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
+    catalog: catalog::Catalog,
+    clients: clients::Clients,
 }
 
 impl std::fmt::Debug for Maestro {
@@ -83,7 +89,9 @@ impl Maestro {
         let transport = Arc::new(Transport::new(config.timeouts));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let inner = Inner { home, config, registry, transport, sessions, env_session };
+        let (catalog, clients) = Default::default();
+        let inner =
+            Inner { home, config, registry, transport, sessions, env_session, catalog, clients };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -264,6 +272,11 @@ fn open_store(home: &Home, configured: Option<KeySource>) -> Result<Arc<Sessions
     let source = KeySource::choose(configured, home.data());
     let key = source.load(|| crate::session::Store::has_ciphertext(&*store).unwrap_or(true))?;
     Ok(Arc::new(Sessions::open(store, key, now_s())?))
+}
+
+/// Returns the time in Unix seconds.
+pub(crate) fn unix_time_s() -> u64 {
+    now_s().cast_unsigned()
 }
 
 fn now_s() -> i64 {

@@ -8,10 +8,13 @@ use crate::cli::{
     config::ConfigArgs,
     conversations::ConversationsArgs,
     embed::EmbedArgs,
+    env::EnvArgs,
+    keys::KeysArgs,
     login::LoginArgs,
     models::ModelsArgs,
     plugin::PluginArgs,
     providers::ProvidersArgs,
+    serve::ServeArgs,
     sessions::SessionsArgs,
 };
 
@@ -63,6 +66,13 @@ pub(super) enum Command {
     /// List, show, export and delete stored conversations
     #[command(visible_alias = "conversation")]
     Conversations(ConversationsArgs),
+    /// Serve OpenAI's, Anthropic's and Gemini's clients with every provider
+    Serve(ServeArgs),
+    /// Make, list and take back keys of the gateway's clients
+    #[command(visible_alias = "key")]
+    Keys(KeysArgs),
+    /// Print the settings with which a tool uses the gateway
+    Env(EnvArgs),
     /// List plugin files and look into one
     #[command(visible_alias = "plugins")]
     Plugin(PluginArgs),

@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::{
     cli::output::{Document, Output},
     config::ConfigError,
+    gateway::StartError,
     home::NoHome,
     maestro,
 };
@@ -24,6 +25,9 @@ pub(super) enum Failure {
     /// The provider does not accept the key of a login.
     #[error("the key was rejected and is not stored")]
     Rejected(#[source] maestro::Error),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -84,7 +88,9 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.exit_code(),
-            Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
+            Self::Start(StartError::Maestro(error)) => error.exit_code(),
+            Self::Start(StartError::Listen { .. }) => 1,
+            Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Request { .. } | Self::Other(_) | Self::Said => 1,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
@@ -102,6 +108,7 @@ impl Failure {
         match self {
             Self::Maestro(error) => error.hint(),
             Self::Rejected(_) => Some("check the key; `--no-test` stores it untried".into()),
+            Self::Start(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
@@ -113,8 +120,10 @@ impl Failure {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.kind(),
+            Self::Start(StartError::Maestro(error)) => error.kind(),
+            Self::Start(StartError::Listen { .. }) => "io",
             Self::Config(_) | Self::Home(_) => "config",
-            Self::Usage { .. } => "usage",
+            Self::Start(_) | Self::Usage { .. } => "usage",
             Self::Request { .. } | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",

@@ -17,12 +17,15 @@ mod config;
 mod conversations;
 mod doctor;
 mod embed;
+mod env;
 mod failure;
+mod keys;
 mod login;
 mod models;
 mod output;
 mod plugin;
 mod providers;
+mod serve;
 mod sessions;
 mod table;
 mod time;
@@ -50,7 +53,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::print_parse_error(&error),
     };
     let output = Output::new(cli.global.json, cli.global.verbose);
-    output::trace(cli.global.verbose);
+    output::trace(cli.global.verbose, matches!(cli.command, Command::Serve(_)));
     match run(cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -69,12 +72,22 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Chat(args) => wait(chat::run(*args, &open()?, output)),
         Command::Embed(args) => wait(embed::run(args, &open()?, output)),
         Command::Conversations(args) => wait(conversations::run(args, &open()?, output)),
+        Command::Serve(args) => {
+            let workers = std::thread::available_parallelism().map_or(WORKERS, usize::from);
+            wait_on(workers, serve::run(args, open()?, output))
+        }
+        Command::Keys(args) => wait(keys::run(args, &open()?, output)),
+        Command::Env(args) => env::run(&args, &read_config()?, output),
         Command::Plugin(args) => plugin::run(args, &open()?, output),
         Command::Doctor => wait(doctor::run(&open()?, output)),
         Command::Config(args) => config::run(&args, output),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     }
+}
+
+fn read_config() -> Result<Config, Failure> {
+    Ok(Config::read(&Home::from_env()?.config_file())?)
 }
 
 fn open() -> Result<Maestro, Failure> {
@@ -88,8 +101,15 @@ fn open() -> Result<Maestro, Failure> {
 /// The runtime has threads of its own, because this one blocks while it waits for a person or for a
 /// full pipe, and connections have to be kept alive meanwhile.
 fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    wait_on(WORKERS, work)
+}
+
+fn wait_on<T>(
+    workers: usize,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| anyhow::Error::new(error).context("failed to start the runtime"))?;

@@ -66,6 +66,21 @@ impl ChatStream {
     /// Cancel-safe: an event that was not returned comes with the next call.
     pub async fn next(&mut self) -> Option<Result<ChatEvent, Error>> {
         let delivery = self.driver.next().await;
+        self.given(delivery)
+    }
+
+    /// Returns an event that is there already, without reading on.
+    ///
+    /// What one read of the upstream brought can so be passed on in one piece.
+    pub fn next_ready(&mut self) -> Option<Result<ChatEvent, Error>> {
+        let delivery = self.driver.next_ready()?;
+        self.given(Some(delivery))
+    }
+
+    fn given(
+        &mut self,
+        delivery: Option<Result<Delivery, ExchangeError>>,
+    ) -> Option<Result<ChatEvent, Error>> {
         let (given, end) = match delivery {
             Some(Ok(Delivery::Event(event))) => (Some(Ok(event)), false),
             Some(Ok(Delivery::Value(_))) => (None, true),
