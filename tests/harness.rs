@@ -239,6 +239,23 @@ impl Running {
         self.stdout.wait_until(|said| said.contains(text));
     }
 
+    /// Waits for the first line on stdout and returns it.
+    pub(crate) fn first_line(&self) -> String {
+        let said = self.stdout.wait_until(|said| said.contains('\n'));
+        said.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the command has said something on stderr.
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
+        self.stderr.wait_until(|said| said.contains(text));
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
     /// Interrupts it as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -295,8 +312,8 @@ impl Stream {
         stream
     }
 
-    fn wait_until(&self, reached: impl Fn(&str) -> bool) {
-        self.wait(|said| said.closed || reached(&String::from_utf8_lossy(&said.bytes)));
+    fn wait_until(&self, reached: impl Fn(&str) -> bool) -> String {
+        self.wait(|said| said.closed || reached(&String::from_utf8_lossy(&said.bytes)))
     }
 
     fn wait_until_closed(&self) -> String {

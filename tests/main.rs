@@ -4,13 +4,19 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authority;
+mod browser;
 mod chat;
 mod cli;
 mod config;
 mod contract;
 mod evolution;
+mod gateway;
 mod harness;
+mod oidc;
 mod plugin_life;
+mod refresh;
+mod scenarios;
 mod sdk;
 mod servers;
 mod sessions;

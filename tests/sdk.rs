@@ -44,7 +44,11 @@ const OPENAI: [&str; 4] =
     ["AuthenticationError", "RateLimitError", "BadRequestError", "InternalServerError"];
 
 fn dialects() -> Vec<Dialect> {
-    vec![Dialect {
+    vec![openai_chat(), openai_responses(), anthropic_messages(), gemini()]
+}
+
+fn openai_chat() -> Dialect {
+    Dialect {
         name: "openai-chat",
         stream: |events| {
             use dialects::openai_chat::{Encoder, Head};
@@ -63,7 +67,71 @@ fn dialects() -> Vec<Dialect> {
         finish: ["stop", "length", "tool_calls"],
         exceptions: OPENAI,
         has_call_ids: true,
-    }]
+    }
+}
+
+fn openai_responses() -> Dialect {
+    use dialects::openai_responses::{Encoder, Head, Namespaces, encode_response, error};
+    Dialect {
+        name: "openai-responses",
+        stream: |events| {
+            let mut encoder = Encoder::new(&Head::new("resp_1", "m-1", 1_790_000_000));
+            let mut bytes = Vec::new();
+            for event in events {
+                encoder.event(event, &mut bytes);
+            }
+            bytes
+        },
+        whole: |transcript| {
+            let head = Head::new("resp_1", "m-1", 1_790_000_000);
+            encode_response(transcript, &head, Namespaces::default())
+        },
+        error: error::encode,
+        finish: ["completed", "max_output_tokens", "completed"],
+        exceptions: OPENAI,
+        has_call_ids: true,
+    }
+}
+
+fn anthropic_messages() -> Dialect {
+    use dialects::anthropic_messages::{Encoder, Head, encode_response, error};
+    Dialect {
+        name: "anthropic-messages",
+        stream: |events| {
+            let mut encoder = Encoder::new(&Head::new("msg_1", "m-1"));
+            let mut bytes = Vec::new();
+            for event in events {
+                encoder.event(event, &mut bytes);
+            }
+            bytes
+        },
+        whole: |transcript| encode_response(transcript, &Head::new("msg_1", "m-1")),
+        error: error::encode,
+        finish: ["end_turn", "max_tokens", "tool_use"],
+        // Named alike by both vendors' libraries, which are made by one generator.
+        exceptions: OPENAI,
+        has_call_ids: true,
+    }
+}
+
+fn gemini() -> Dialect {
+    use dialects::gemini::{Encoder, Head, Layout, encode_response, error};
+    Dialect {
+        name: "gemini",
+        stream: |events| {
+            let mut encoder = Encoder::new(&Head::new("id-1", "m-1"), Layout::Sse);
+            let mut bytes = Vec::new();
+            for event in events {
+                encoder.event(event, &mut bytes);
+            }
+            bytes
+        },
+        whole: |transcript| encode_response(transcript, &Head::new("id-1", "m-1")),
+        error: error::encode,
+        finish: ["STOP", "MAX_TOKENS", "STOP"],
+        exceptions: ["ClientError", "ClientError", "ClientError", "ServerError"],
+        has_call_ids: true,
+    }
 }
 
 /// Answers by their names, as events.

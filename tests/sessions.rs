@@ -412,11 +412,8 @@ fn what_no_provider_offers_yet_says_so() {
         assert_eq!((served.provider.as_str(), served.plugin.as_str()), ("echo", "echo"));
         let resolved = maestro.resolve("echo", Capability::Contexts);
         assert_eq!(problem(resolved.map(drop)), refused("contexts/1"));
-        assert_eq!(problem(maestro.begin_login("echo").map(drop)), refused("a login with OAuth"));
-        assert_eq!(
-            problem(maestro.complete_login("echo", "code").map(drop)),
-            refused("a login with OAuth")
-        );
+        let plan = maestro.oauth_plan("echo", None).await;
+        assert_eq!(problem(plan.map(drop)), refused("a login with OAuth"));
         let model = maestro.parse_model("echo/echo").await.unwrap();
         let embed = EmbedRequest::new("echo", vec!["x".into()]);
         let embedded = maestro.embed(&model, embed, Call::default()).await;

@@ -177,7 +177,7 @@ fn each_way_for_an_answer_to_go_wrong_is_told_apart() {
         ),
     ] {
         let upstream = Upstream::always(reply);
-        let test = lab(&upstream, "");
+        let test = lab(&upstream, "[retries]\nmax = 0\n");
         let maestro = test.maestro();
         let answer = wait(chat(&maestro, "lab/m", &[]));
         let error = answer.error.as_ref().unwrap_or_else(|| panic!("{name}"));
@@ -285,7 +285,8 @@ fn proxies_of_the_environment_are_for_the_world_outside() {
         (Upstream::always(Reply::says(&["hi"])), Upstream::always(Reply::nothing().close()));
     let mut test = lab(
         &upstream,
-        "[providers.out]\nplugin = \"faulty\"\nbase_url = \"http://far.invalid/v1\"\nallow_plain_http = true\n",
+        "[providers.out]\nplugin = \"faulty\"\nbase_url = \"http://far.invalid/v1\"\nallow_plain_http = true\n\
+         [retries]\nmax = 0\n",
     );
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         test = test.env(name, proxy.origin());

@@ -1,16 +1,20 @@
 //! The configuration file: `config.toml`, typed, every unknown key an error.
 
+pub(crate) mod secret;
+
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 use plugin_api::{ProviderId, auth::Placement};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
+    exchange::Retries,
     router::{Alias, ModelRef},
     session::{KeySource, SessionName},
     suggest::nearest,
@@ -35,6 +39,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, Alias>,
     /// The gateway.
     pub serve: ServeConfig,
+    /// How often a failed request is sent again.
+    pub retries: Retries,
 }
 
 /// `[providers.NAME]`.
@@ -56,6 +62,9 @@ pub struct ProviderConfig {
     /// Environment variable that holds its key.
     #[serde(default)]
     pub key_env: Option<String>,
+    /// The user's own OAuth client.
+    #[serde(default)]
+    pub oauth: Option<OAuthConfig>,
     /// PEM file of certificate authorities to trust beside the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -93,6 +102,74 @@ impl AuthConfig {
             Self::Bearer(true) => Some(Placement::Bearer),
             Self::Bearer(false) => None,
         }
+    }
+}
+
+/// `[providers.NAME.oauth]`: the user's own OAuth client.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OAuthConfig {
+    /// The client's id. Not a secret.
+    pub client_id: String,
+    /// The client's secret, for vendors whose desktop clients have one that everybody may know.
+    #[serde(default, deserialize_with = "secret::text")]
+    pub client_secret: Option<SecretString>,
+    /// Environment variable that holds it.
+    #[serde(default)]
+    pub client_secret_env: Option<String>,
+    /// File that holds it.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// Command that prints it.
+    #[serde(default)]
+    pub client_secret_command: Option<Vec<String>>,
+}
+
+impl fmt::Debug for OAuthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthConfig").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl OAuthConfig {
+    /// Reads the client's secret from where it is; `None` when the configuration names none.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, without a word of the secret.
+    pub fn secret(&self) -> Result<Option<SecretString>, String> {
+        if let Some(secret) = &self.client_secret {
+            return Ok(Some(secret.clone()));
+        }
+        if self.secrets() == 0 {
+            return Ok(None);
+        }
+        let (env, file) = (self.client_secret_env.as_deref(), self.client_secret_file.as_deref());
+        secret::read("client secret", env, file, self.client_secret_command.as_deref()).map(Some)
+    }
+
+    /// Counts how many sources of the secret are named.
+    fn secrets(&self) -> usize {
+        let named = [
+            self.client_secret.is_some(),
+            self.client_secret_env.is_some(),
+            self.client_secret_file.is_some(),
+            self.client_secret_command.is_some(),
+        ];
+        named.iter().filter(|named| **named).count()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.client_id.trim().is_empty() || self.client_id.chars().any(char::is_control) {
+            return Err("`client_id` is empty or holds control characters".into());
+        }
+        if self.secrets() > 1 {
+            return Err("name one of `client_secret`, `client_secret_env`, \
+                        `client_secret_file`, `client_secret_command`"
+                .into());
+        }
+        Ok(())
     }
 }
 
@@ -172,11 +249,13 @@ pub struct Timeouts {
     pub first_byte_ms: u64,
     /// Between two reads of a body; comments and pings count as bytes.
     pub idle_ms: u64,
+    /// Until a request is answered whole, further tries included; 0 for as long as it takes.
+    pub call_ms: u64,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect_ms: 10_000, first_byte_ms: 600_000, idle_ms: 300_000 }
+        Self { connect_ms: 10_000, first_byte_ms: 600_000, idle_ms: 300_000, call_ms: 0 }
     }
 }
 
@@ -307,6 +386,13 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), (String, Option<String>)> {
+        for (id, provider) in &self.providers {
+            if let Some(oauth) = &provider.oauth {
+                oauth
+                    .check()
+                    .map_err(|problem| (format!("`[providers.{id}.oauth]`: {problem}"), None))?;
+            }
+        }
         for (name, session) in &self.sessions {
             SessionName::new(name.as_str())
                 .map_err(|error| (format!("`[sessions.{name}]`: {error}"), error.hint()))?;
@@ -368,6 +454,8 @@ fn explain(message: &str) -> (String, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn refusal(text: &str) -> (String, Option<String>) {
@@ -446,6 +534,39 @@ mod tests {
         assert!(message.contains("invalid provider id `Big`"), "{message}");
         let (message, _) = refusal("a = [\n");
         assert!(message.starts_with("c.toml:"), "{message}");
+    }
+
+    #[test]
+    fn an_oauth_client_is_read_and_its_secret_stays_unseen() {
+        let read = |text: &str| {
+            Config::parse(&format!("[providers.acme.oauth]\n{text}"), Path::new("c.toml"))
+        };
+        let config = read("client_id = \"me\"\nclient_secret = \"s3cret\"\n").unwrap();
+        let oauth = config.providers["acme"].oauth.as_ref().unwrap();
+        assert_eq!(oauth.client_id, "me");
+        assert_eq!(oauth.secret().unwrap().unwrap().expose_secret(), "s3cret");
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let config = read("client_id = \"me\"\n").unwrap();
+        assert!(config.providers["acme"].oauth.as_ref().unwrap().secret().unwrap().is_none());
+        for (text, problem, hint) in [
+            (
+                "client_id = \"me\"\nclient_secert = \"s3cret\"\n",
+                "unknown key `client_secert`",
+                Some("did you mean `client_secret`?"),
+            ),
+            ("client_secret = \"s3cret\"\n", "missing field `client_id`", None),
+            ("client_id = \"\"\n", "`client_id` is empty or holds control characters", None),
+            (
+                "client_id = \"a\"\nclient_secret = \"s3cret\"\nclient_secret_env = \"A\"\n",
+                "name one of `client_secret`, `client_secret_env`",
+                None,
+            ),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.to_string().contains(problem), "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+            assert_eq!(error.hint().as_deref(), hint, "{text}");
+        }
     }
 
     #[test]

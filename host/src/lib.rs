@@ -2,8 +2,8 @@
 //!
 //! [`cli`] and [`gateway`] are the edges; [`maestro`] is the universal interface that they (and an
 //! embedding program) call; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is
-//! the life of a library; [`session`] keeps named logins; [`transport`] is the only place that touches
-//! the network on the way out.
+//! the life of a library; [`oauth`] makes and renews tokens; [`session`] keeps named logins;
+//! [`transport`] is the only place that touches the network on the way out.
 
 pub mod cli;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod gateway;
 pub mod home;
 pub mod maestro;
+pub mod oauth;
 pub mod plugin;
 pub mod router;
 pub mod session;

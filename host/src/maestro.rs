@@ -6,14 +6,17 @@
 //! store when a session or a conversation is.
 
 mod ask;
+mod asking;
 mod catalog;
 mod choice;
 mod clients;
 mod conversations;
 mod doctor;
 mod error;
+mod login;
 mod routing;
 mod sessions;
+mod tokens;
 mod view;
 
 use std::{
@@ -25,19 +28,28 @@ use std::{
 use plugin_api::{ProviderId, capability::Capability};
 use tokio::sync::OnceCell;
 
-pub use crate::plugin::honesty::Check;
+pub use crate::{
+    oauth::{
+        login::{Flow, LoginPrompt},
+        refresh::RefreshError,
+        token::TokenError,
+    },
+    plugin::honesty::Check,
+};
 pub use ask::{Call, ChatStream};
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;
+pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
-    Compliance, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo, ProviderInfo,
-    RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
+    ProviderInfo, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
 };
 
 use crate::{
     config::Config,
     home::Home,
+    oauth::refresh::Refresher,
     plugin::{
         Provenance,
         judge::Judge,
@@ -60,6 +72,7 @@ struct Inner {
     config: Config,
     registry: Registry,
     transport: Arc<Transport>,
+    refresher: Arc<Refresher>,
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
@@ -87,11 +100,21 @@ impl Maestro {
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
         let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
         let transport = Arc::new(Transport::new(config.timeouts));
+        let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
         let (catalog, clients) = Default::default();
-        let inner =
-            Inner { home, config, registry, transport, sessions, env_session, catalog, clients };
+        let inner = Inner {
+            home,
+            config,
+            registry,
+            transport,
+            refresher,
+            sessions,
+            env_session,
+            catalog,
+            clients,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::run;
 
 /// Plugins that come with the program.
-const BUNDLED: &[&str] = &["echo", "openai-compatible"];
+const BUNDLED: &[&str] = &["anthropic", "echo", "gemini", "openai", "openai-compatible"];
 
 /// Where plugins are, relative to the prefix. The host looks there from its own place.
 const PLUGINS: &str = "lib/maestro/plugins";

@@ -9,7 +9,7 @@ use plugin_api::{
     kit::body::Object,
 };
 
-use self::blocks::{Blocks, Side, is_nothing, is_plain};
+use self::blocks::{Blocks, Side, is_nothing, is_plain, is_unsigned};
 pub(super) use self::marks::{Marks, options};
 use super::Quirks;
 use crate::loss::Loss;
@@ -130,7 +130,9 @@ fn said<'a>(at: usize, message: &'a Message, losses: &mut Vec<Loss>) -> Vec<Said
     let mut parts = Vec::with_capacity(message.parts.len());
     for (nth, part) in message.parts.iter().enumerate() {
         let field = format!("messages[{at}].parts[{nth}]");
-        if !is_nothing(part) {
+        if message.role == Role::Assistant && is_unsigned(part) {
+            losses.push(Loss::dropped(field, "has no signature and is not sent back"));
+        } else if !is_nothing(part) {
             parts.push(Said { field, part });
         } else if part.cache.is_some() || !part.continuity.is_empty() || !part.options.is_empty() {
             losses.push(Loss::dropped(field, "is an empty text and was left out"));

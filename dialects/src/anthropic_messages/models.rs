@@ -78,6 +78,7 @@ fn to_json(model: &Model) -> Value {
         "id": model.id,
         "display_name": name,
         "created_at": rfc3339(model.created.unwrap_or(0)),
+        "lifecycle": if model.deprecated.is_some() { "deprecated" } else { "active" },
     });
     for (name, count) in
         [("max_input_tokens", model.max_input_tokens), ("max_tokens", model.max_output_tokens)]
@@ -117,7 +118,9 @@ fn model(value: Value) -> Option<Model> {
     for known in ["type", "id", "display_name", "created_at", "max_input_tokens", "max_tokens"] {
         fields.remove(known);
     }
-    fields.retain(|_, value| !value.is_null());
+    // What is usual is not worth a fact.
+    let is_usual = |name: &str, value: &Value| name == "lifecycle" && value == "active";
+    fields.retain(|name, value| !(value.is_null() || is_usual(name, value)));
     model.details = fields.into_iter().collect();
     Some(model)
 }

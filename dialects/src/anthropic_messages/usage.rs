@@ -100,6 +100,8 @@ impl Tally {
         usage.cache_write_tokens = self.cache_write;
         usage.reasoning_tokens = self.thinking;
         for (name, count) in [(WRITE_5M, self.write_5m), (WRITE_1H, self.write_1h)] {
+            // They come in pairs, of which one usually says nothing.
+            let count = count.filter(|count| *count > 0);
             usage.details.extend(count.map(|count| (name.to_owned(), count)));
         }
         usage
@@ -119,14 +121,16 @@ pub(super) fn to_json(usage: &Usage) -> Value {
             value[name] = count.into();
         }
     }
-    for (place, name, count) in [
-        ("cache_creation", "ephemeral_5m_input_tokens", usage.details.get(WRITE_5M).copied()),
-        ("cache_creation", "ephemeral_1h_input_tokens", usage.details.get(WRITE_1H).copied()),
-        ("output_tokens_details", "thinking_tokens", usage.reasoning_tokens),
-    ] {
-        if let Some(count) = count {
-            value[place][name] = count.into();
-        }
+    if let Some(count) = usage.reasoning_tokens {
+        value["output_tokens_details"] = json!({"thinking_tokens": count});
+    }
+    let written = |name: &str| usage.details.get(name).copied();
+    let (short, long) = (written(WRITE_5M), written(WRITE_1H));
+    if short.or(long).is_some() {
+        value["cache_creation"] = json!({
+            "ephemeral_5m_input_tokens": short.unwrap_or(0),
+            "ephemeral_1h_input_tokens": long.unwrap_or(0),
+        });
     }
     value
 }

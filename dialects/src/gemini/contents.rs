@@ -13,7 +13,7 @@ use super::{
     DIALECT,
     calls::{self, wire_id},
     inbound::is_typed_part_field,
-    media::Form,
+    media::{self, Form},
     token,
 };
 use crate::loss::Loss;
@@ -49,6 +49,9 @@ impl<'a> Contents<'a> {
                 losses.push(Loss::dropped(format!("messages[{at}].name"), "has no field here"));
             }
             contents.message(at, message, losses);
+        }
+        if contents.turns.is_empty() {
+            losses.push(Loss::fatal("messages", "hold nothing that could be answered"));
         }
         contents
     }
@@ -170,9 +173,9 @@ impl Writer<'_> {
             }
             Content::Unknown => self.fatal(place, NEWER),
             content @ (Content::Image(media) | Content::Audio(media) | Content::File(media)) => {
-                self.extras(place, content, media);
                 match Form::of(content) {
                     Ok(form) => out.object(|o| {
+                        self.extras(place, content, media);
                         form.write(o);
                         self.around(place, part, o);
                     }),
@@ -229,12 +232,14 @@ impl Writer<'_> {
 
     /// Reports what a medium says beside its bytes and the format does not carry.
     fn extras(&mut self, place: &str, content: &Content, media: &Media) {
-        let guessed =
-            matches!((Form::of(content), &media.media_type), (Ok(Form::Inline { .. }), None));
+        let typed = media.media_type.as_deref();
+        let guessed = typed.is_none() && matches!(Form::of(content), Ok(Form::Inline { .. }));
+        let unsaid = !guessed && !media::is_told(content, typed);
         for (field, lost, what) in [
             ("name", media.name.is_some(), "has no field here"),
             ("detail", media.detail.is_some(), "has no field here"),
             ("media_type", guessed, "is taken to be `image/png`"),
+            ("media_type", unsaid, "does not tell the vendor what this is"),
         ] {
             if lost {
                 self.dropped(format!("{place}.{field}"), what);
@@ -296,9 +301,11 @@ impl Writer<'_> {
                     texts.push(&text.text);
                 }
                 content @ (Content::Image(m) | Content::Audio(m) | Content::File(m)) => {
-                    self.extras(&inner, content, m);
                     match Form::of(content) {
-                        Ok(form) => media.push(form),
+                        Ok(form) => {
+                            self.extras(&inner, content, m);
+                            media.push(form);
+                        }
                         Err(what) => self.fatal(&inner, what),
                     }
                 }

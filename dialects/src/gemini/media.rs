@@ -59,6 +59,16 @@ pub(super) fn content(media_type: Option<&str>, source: DataSource) -> Content {
     }
 }
 
+/// Reports whether a media type says what a content is; a document may be of any other type.
+pub(super) fn is_told(content: &Content, media_type: Option<&str>) -> bool {
+    let kind = media_type.and_then(|kind| kind.split('/').next());
+    match content {
+        Content::Image(_) => kind == Some("image"),
+        Content::Audio(_) => kind == Some("audio"),
+        _ => !matches!(kind, Some("image" | "audio")),
+    }
+}
+
 /// Reads what a `fileUri` names: a file that the vendor holds, or an address.
 pub(super) fn source(uri: String) -> DataSource {
     let held = !uri.contains("://") || uri.contains("/v1beta/files/") || uri.contains("/v1/files/");

@@ -121,7 +121,9 @@ impl Decoder {
         }
         if !self.started {
             let (id, model) = (chunk.response_id.filled(), chunk.model_version.filled());
-            self.begin(id, model, out);
+            if id.is_some() || model.is_some() || chunk.answers() {
+                self.begin(id, model, out);
+            }
         }
         self.usage.update(chunk.usage_metadata.clone());
         let feedback = &chunk.prompt_feedback;

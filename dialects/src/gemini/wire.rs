@@ -125,9 +125,10 @@ pub(super) struct Blob<'a> {
 
 /// Reports whether a part holds more than the modifiers that any part may have.
 pub(super) fn has_content(raw: &RawValue) -> bool {
-    let fields: BTreeMap<Cow<'_, str>, IgnoredAny> =
+    let fields: BTreeMap<Cow<'_, str>, Option<IgnoredAny>> =
         serde_json::from_str(raw.get()).unwrap_or_default();
-    fields.keys().any(|name| !matches!(&**name, "thought" | "thoughtSignature"))
+    let modifier = |name: &str| matches!(name, "thought" | "thoughtSignature");
+    fields.iter().any(|(name, value)| value.is_some() && !modifier(name))
 }
 
 /// Iterates over the JSON documents of a text, one after the other or the items of an array: the form

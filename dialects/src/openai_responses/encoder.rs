@@ -135,28 +135,24 @@ impl Encoder {
             return;
         }
         match event {
-            ChatEvent::TextDelta { text, .. } => self.delta(part, Kind::Text, text, out),
-            ChatEvent::RefusalDelta { text, .. } => self.delta(part, Kind::Refusal, text, out),
+            ChatEvent::TextDelta { text, .. } => self.delta(part, &Kind::Text, text, out),
+            ChatEvent::RefusalDelta { text, .. } => self.delta(part, &Kind::Refusal, text, out),
             ChatEvent::ReasoningDelta { text, summary, .. } => {
                 let kind = if *summary { Kind::Summary } else { Kind::Reasoning };
-                self.delta(part, kind, text, out);
+                self.delta(part, &kind, text, out);
             }
             ChatEvent::ToolCallStart { id, name, kind, .. } => {
                 let (id, name) = (id.clone(), name.clone());
                 let custom = *kind == ToolKind::Custom;
                 self.open(part, Kind::Call { id, name, custom }, out);
             }
-            ChatEvent::ToolCallDelta { arguments, .. } => {
-                if self.active.as_ref().is_some_and(|open| open.part == part && open.is_call()) {
-                    self.push(arguments, out);
-                }
+            ChatEvent::ToolCallDelta { arguments, .. } if self.is_calling(part) => {
+                self.push(arguments, out);
             }
-            ChatEvent::ToolCallEnd { .. } => {
-                if self.active.as_ref().is_some_and(|open| open.part == part && open.is_call()) {
-                    self.close(out);
-                    for event in std::mem::take(&mut self.waiting) {
-                        self.content(&event, out);
-                    }
+            ChatEvent::ToolCallEnd { .. } if self.is_calling(part) => {
+                self.close(out);
+                for event in std::mem::take(&mut self.waiting) {
+                    self.content(&event, out);
                 }
             }
             ChatEvent::Citation { citation, .. } => {
@@ -170,8 +166,13 @@ impl Encoder {
         }
     }
 
-    fn delta(&mut self, part: u32, kind: Kind, text: &str, out: &mut Vec<u8>) {
-        self.enter(part, &kind, out);
+    /// Reports whether a part is the open call.
+    fn is_calling(&self, part: u32) -> bool {
+        self.active.as_ref().is_some_and(|open| open.part == part && open.is_call())
+    }
+
+    fn delta(&mut self, part: u32, kind: &Kind, text: &str, out: &mut Vec<u8>) {
+        self.enter(part, kind, out);
         self.push(text, out);
     }
 
@@ -202,14 +203,18 @@ impl Encoder {
         self.active = Some(open);
     }
 
-    /// Appends text to the active item.
+    /// Appends text to the active item. All of its event but number and text was written before,
+    /// because most of a stream is this.
     fn push(&mut self, text: &str, out: &mut Vec<u8>) {
         let Some(open) = &mut self.active else { return };
         open.text.push_str(text);
-        if let Some((kind, mut fields)) = open.delta() {
-            fields["delta"] = text.into();
-            self.send(kind, &fields, out);
-        }
+        let Some(frame) = &open.frame else { return };
+        out.extend_from_slice(&frame.head);
+        let _ = serde_json::to_writer(&mut *out, &self.sequence);
+        out.extend_from_slice(&frame.place);
+        let _ = serde_json::to_writer(&mut *out, text);
+        out.extend_from_slice(b"}\n\n");
+        self.sequence += 1;
     }
 
     fn annotate(&mut self, annotation: Value, out: &mut Vec<u8>) {

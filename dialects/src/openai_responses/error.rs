@@ -88,7 +88,8 @@ fn refined(mut error: ProviderError, body: &[u8]) -> ProviderError {
     }
     let kind = match &*code {
         "invalid_prompt" | "data_residency_mismatch" => ErrorKind::InvalidRequest,
-        "bio_policy" | "cyber_policy" | "misalignment_policy_violation" => ErrorKind::ContentPolicy,
+        "bio_policy" | "cyber_policy" => ErrorKind::ContentPolicy,
+        code if code.ends_with("_policy_violation") => ErrorKind::ContentPolicy,
         "vector_store_timeout" => ErrorKind::Timeout,
         "usage_not_included" => ErrorKind::Quota,
         "server_error" if error.status.is_none() => ErrorKind::Unavailable,

@@ -137,7 +137,7 @@ impl Fields<'_, '_> {
         match &request.response_format {
             None => {}
             Some(ResponseFormat::Text) => {
-                drop(text.insert("format".into(), json!({"type": "text"})))
+                drop(text.insert("format".into(), json!({"type": "text"})));
             }
             Some(ResponseFormat::JsonObject) => {
                 text.insert("format".into(), json!({"type": "json_object"}));

@@ -42,6 +42,7 @@ pub struct Decoder {
     /// Limits that stood in the headers.
     limits: Map<String, Value>,
     request_id: Option<String>,
+    warned: bool,
     /// A whole answer that came without a content type, seen as bare JSON.
     whole: Option<Vec<u8>>,
 }
@@ -98,6 +99,10 @@ impl Decoder {
                     self.ensure_begun(out);
                     self.items.cite(event, raw, out);
                 }
+            }
+            "response.audio.delta" if !std::mem::replace(&mut self.warned, true) => {
+                self.ensure_begun(out);
+                out.warning("the answer's sound was dropped");
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
                 let response = snapshot(event.response);

@@ -451,10 +451,14 @@ fn operators_speak_first_in_system_and_later_where_the_model_takes_it() {
 
 #[test]
 fn what_says_nothing_is_left_out() {
-    let messages = vec![Message::user("x"), Message::assistant(""), Message::user("y")];
+    let foreign = said(Role::Assistant, vec![Content::Reasoning(Reasoning::new("hm"))]);
+    let messages = vec![Message::user("x"), Message::assistant(""), Message::user("y"), foreign];
     let (json, losses) = encode(&ChatRequest::new("m", messages), &Quirks::default());
     assert_eq!(json["messages"].as_array().unwrap().len(), 2);
-    assert_eq!(fields(&losses), [("messages[1]", true)]);
+    assert_eq!(
+        fields(&losses),
+        [("messages[1]", true), ("messages[3].parts[0]", true), ("messages[3]", true)]
+    );
 }
 
 #[test]

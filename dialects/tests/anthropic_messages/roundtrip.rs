@@ -800,7 +800,7 @@ fn transcript() -> impl Strategy<Value = Transcript> {
         usage.cached_input_tokens = counts.3.map(|_| counts.0);
         usage.cache_write_tokens = counts.4.map(|_| counts.1);
         usage.reasoning_tokens = counts.4.map(u64::from);
-        if counts.3.is_some() {
+        if counts.1 > 0 {
             usage.details.insert("cache_write_1h_tokens".into(), counts.1);
         }
         let mut transcript = Transcript::new();

@@ -318,6 +318,19 @@ fn what_codex_sends_is_read() {
 }
 
 #[test]
+fn reasoning_without_its_secret_is_read_and_not_sent_on() {
+    let item = json!({"type": "reasoning", "id": "rs_1", "encrypted_content": null,
+        "summary": [{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}]});
+    let body = json!({"model": "m", "input": [item]}).to_string();
+    let request = decode_request(body.as_bytes()).unwrap().request;
+    let mut expected = Reasoning::new("a\n\nb");
+    expected.summary = true;
+    assert_eq!(request.messages, [said(Role::Assistant, vec![Content::Reasoning(expected)])]);
+    let (json, losses) = encode(&request, &Quirks::default());
+    assert_eq!((&json["input"], losses.len()), (&json!([]), 1));
+}
+
+#[test]
 fn lenient_forms_of_a_request_are_read() {
     let decode = |body: Value| decode_request(body.to_string().as_bytes());
     let simple =
@@ -498,7 +511,7 @@ fn one_item_is_open_at_a_time() {
                 done.push(event["item"].clone());
             }
             kind if kind.ends_with(".delta") => {
-                assert_eq!(open, Some(event["output_index"].clone()))
+                assert_eq!(open, Some(event["output_index"].clone()));
             }
             _ => {}
         }

@@ -5,3 +5,4 @@ mod golden;
 mod halves;
 mod roundtrip;
 mod table;
+mod written;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::golden::open;
 
-fn whole(fields: Value) -> Run {
+fn whole(fields: &Value) -> Run {
     let mut response = json!({"id": "resp_1", "object": "response", "model": "m", "output": []});
     for (name, value) in fields.as_object().unwrap() {
         response[name] = value.clone();
@@ -28,14 +28,14 @@ fn whole(fields: Value) -> Run {
     Replay::new(open()).respond(200, &headers, response.to_string().as_bytes()).run()
 }
 
-fn message(part: Value) -> Value {
+fn message(part: &Value) -> Value {
     json!({"type": "message", "id": "msg_1", "role": "assistant", "content": [part]})
 }
 
 #[test]
 fn finish_reasons() {
-    let text = || message(json!({"type": "output_text", "text": "a"}));
-    let refusal = || message(json!({"type": "refusal", "refusal": "no"}));
+    let text = || message(&json!({"type": "output_text", "text": "a"}));
+    let refusal = || message(&json!({"type": "refusal", "refusal": "no"}));
     let call = || json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
     let custom = || json!({"type": "custom_tool_call", "call_id": "c", "name": "f", "input": ""});
     let hosted = || json!({"type": "web_search_call", "id": "ws_1"});
@@ -65,7 +65,8 @@ fn finish_reasons() {
         ("cancelled", Value::Null, json!([text()]), (FinishReason::Error, Some("cancelled"))),
     ] {
         let details = json!({"reason": why});
-        let run = whole(json!({"status": status, "incomplete_details": details, "output": output}));
+        let run =
+            whole(&json!({"status": status, "incomplete_details": details, "output": output}));
         assert_eq!(run.error, None, "{status} {why}");
         let transcript = run.transcript();
         let found = (transcript.finish.unwrap(), transcript.finish_detail.as_deref());
@@ -75,7 +76,7 @@ fn finish_reasons() {
 
 #[test]
 fn a_filter_that_stops_the_question_is_a_failure() {
-    let run = whole(json!({"status": "incomplete",
+    let run = whole(&json!({"status": "incomplete",
         "incomplete_details": {"reason": "content_filter"}, "usage": {"input_tokens": 9}}));
     assert_eq!(run.error.unwrap().kind, ErrorKind::ContentPolicy);
     assert!(matches!(run.events[1], ChatEvent::Usage(_)), "what was used is owed");
@@ -102,7 +103,7 @@ fn usage() {
         (json!(null), Usage::default()),
         (json!({}), Usage::default()),
     ] {
-        let run = whole(json!({"status": "completed", "usage": wire}));
+        let run = whole(&json!({"status": "completed", "usage": wire}));
         assert_eq!(run.transcript().usage, expected, "{wire}");
     }
 }
@@ -128,6 +129,7 @@ fn error_classes_by_status_and_code() {
         (400, "cyber_policy", ContentPolicy, false),
         (400, "bio_policy", ContentPolicy, false),
         (400, "misalignment_policy_violation", ContentPolicy, false),
+        (400, "image_content_policy_violation", ContentPolicy, false),
         (400, "invalid_image_url", InvalidRequest, false),
         (400, "image_parse_error", InvalidRequest, false),
         (400, "data_residency_mismatch", InvalidRequest, false),

@@ -54,7 +54,7 @@ pub(super) enum Command {
     /// List models, describe one, choose the default
     #[command(visible_alias = "model")]
     Models(ModelsArgs),
-    /// Store a key for a provider, under a name
+    /// Log in to a provider under a name, with a key or in the browser
     Login(LoginArgs),
     /// List, test and change stored logins
     #[command(visible_alias = "session")]

@@ -21,8 +21,8 @@ use crate::{
 /// `maestro config show|path`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The file holds no secret, only where secrets are: the name of a variable, a file, a command. So
-nothing of it is masked.
+The file says where secrets are: the name of a variable, a file, a command. The one that may stand
+in it, `client_secret` of an OAuth client, is shown as stars.
 
 Examples:
   maestro config show
@@ -114,6 +114,7 @@ fn read(file: &Path) -> Result<Table, Failure> {
 /// Puts the defaults where the file says nothing.
 fn effective(file: &Table, config: &Config) -> Table {
     let mut values = file.clone();
+    mask(&mut values);
     let timeouts = &config.timeouts;
     let defaults = [
         ("connect_ms", timeouts.connect_ms),
@@ -134,6 +135,17 @@ fn effective(file: &Table, config: &Config) -> Table {
     values
 }
 
+/// Replaces the client secrets of `[providers.*.oauth]`.
+fn mask(values: &mut Table) {
+    let providers = values.get_mut("providers").and_then(Value::as_table_mut);
+    for (_, provider) in providers.into_iter().flatten() {
+        let oauth = provider.get_mut("oauth").and_then(Value::as_table_mut);
+        if let Some(secret) = oauth.and_then(|oauth| oauth.get_mut("client_secret")) {
+            *secret = Value::String("****".into());
+        }
+    }
+}
+
 /// Variables that change what is in effect. None of them holds a secret.
 const VARIABLES: [&str; 3] = ["MAESTRO_HOME", "MAESTRO_SESSION", "MAESTRO_LOG"];
 
@@ -150,6 +162,15 @@ mod tests {
         assert_eq!(values["timeouts"]["connect_ms"].as_integer(), Some(10_000));
         assert_eq!(values["providers"]["lab"]["plugin"].as_str(), Some("x"));
         assert!(values["plugins"]["path"].as_array().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_client_secret_is_not_shown() {
+        let text = "[providers.a.oauth]\nclient_id = \"me\"\nclient_secret = \"s3cret\"\n";
+        let config = Config::parse(text, Path::new("c.toml")).unwrap();
+        let values = effective(&text.parse().unwrap(), &config).to_string();
+        assert!(values.contains("me") && values.contains("****"), "{values}");
+        assert!(!values.contains("s3cret"), "{values}");
     }
 
     #[test]

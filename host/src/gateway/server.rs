@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
 use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -156,12 +155,17 @@ impl Server {
                 (Err(_), _) => break,
             }
         }
-        // What the system took before we stopped is served too.
-        while let Some(Ok((stream, _))) = self.listener.accept().now_or_never() {
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
-            service.spawn(stream, permit, ended.clone());
+        // What the system took before we stopped is served too. Asked without the runtime, which may
+        // not have heard yet of what waits.
+        if let Ok(listener) = self.listener.into_std() {
+            while let Ok((stream, _)) = listener.accept() {
+                let stream =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                let permit = Arc::clone(&permits).try_acquire_owned();
+                let (Ok(stream), Ok(permit)) = (stream, permit) else { break };
+                service.spawn(stream, permit, ended.clone());
+            }
         }
-        drop(self.listener);
         service.closing.store(true, Ordering::Relaxed);
         let _ = ending.send(true);
         let patience = Duration::from_millis(self.settings.drain_ms);

@@ -144,11 +144,8 @@ impl Pieces {
         while out.len() < FULL_PIECE
             && let Stage::Answering(stream) = &mut self.stage
         {
-            match stream.next_ready() {
-                Some(Ok(event)) => self.write(&event, out),
-                Some(Err(error)) => self.fail(&error, out),
-                None => return,
-            }
+            let Some(event) = stream.next_ready() else { return };
+            self.write(&event, out);
         }
     }
 

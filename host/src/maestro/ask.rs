@@ -1,8 +1,7 @@
 //! Asking providers: models, chat, vectors, token counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use plugin_api::{
     capability::{Capability, Feature},
@@ -12,9 +11,9 @@ use plugin_api::{
     operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
-use super::{Error, Maestro, choice::Chosen};
+use super::{Error, Maestro, asking::Asking, choice::Chosen};
 use crate::{
-    exchange::{Delivery, Driver, ExchangeError, Order, grammar::Rule},
+    exchange::{Delivery, Driver, ExchangeError, grammar::Rule},
     plugin::registry::Provider,
     router::ModelRef,
     suggest::several,
@@ -35,29 +34,46 @@ const MAX_PAGES: u32 = 1000;
 pub struct Call {
     /// The session, as `NAME` or `NAME@AUTH`; the model ref's own comes first.
     pub session: Option<String>,
+    /// How long the whole answer may take, further tries included; `None` leaves it to the
+    /// configuration.
+    pub deadline: Option<Duration>,
 }
 
 impl Call {
     /// Makes a call with a session, or with the usual choice.
     #[must_use]
     pub fn with_session(session: Option<String>) -> Self {
-        Self { session }
+        Self { session, ..Self::default() }
+    }
+
+    /// Lets the session that a model ref names come first.
+    fn for_model(mut self, model: &ModelRef) -> Self {
+        match (&model.session, model.auth_type) {
+            (Some(name), Some(auth_type)) => self.session = Some(format!("{name}@{auth_type}")),
+            (Some(name), None) => self.session = Some(name.to_string()),
+            (None, _) => {}
+        }
+        self
+    }
+
+    /// Sets how long the whole answer may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline;
+        self
     }
 }
 
 /// An answer as it streams. Dropping it closes the upstream connection.
 #[derive(Debug)]
 pub struct ChatStream {
+    asking: Asking,
     driver: Driver,
-    maestro: Maestro,
-    chosen: Option<Chosen>,
-    selector: Option<String>,
-}
-
-impl std::fmt::Debug for Chosen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chosen").field("selector", &self.selector).finish_non_exhaustive()
-    }
+    /// What the exchange failed with, while it is not clear whether another can help.
+    failed: Option<Error>,
+    /// What came before the model said anything. It is held back while another exchange may take the
+    /// place of this one, which would say it again.
+    held: VecDeque<ChatEvent>,
 }
 
 impl ChatStream {
@@ -65,39 +81,90 @@ impl ChatStream {
     ///
     /// Cancel-safe: an event that was not returned comes with the next call.
     pub async fn next(&mut self) -> Option<Result<ChatEvent, Error>> {
-        let delivery = self.driver.next().await;
-        self.given(delivery)
+        loop {
+            if self.asking.is_over() {
+                return None;
+            }
+            if !self.asking.may_reopen()
+                && let Some(event) = self.held.pop_front()
+            {
+                return Some(Ok(event));
+            }
+            if self.failed.is_none() {
+                let delivery = match self.asking.in_time(self.driver.next()).await {
+                    Ok(delivery) => delivery,
+                    Err(late) => {
+                        self.asking.begun();
+                        self.failed = Some(late);
+                        continue;
+                    }
+                };
+                match delivery {
+                    Some(Ok(Delivery::Event(event))) => {
+                        if event.is_content() || matches!(event, ChatEvent::Finish { .. }) {
+                            self.asking.begun();
+                        }
+                        self.held.push_back(event);
+                        continue;
+                    }
+                    Some(Err(error)) => self.failed = Some(error.into()),
+                    Some(Ok(Delivery::Value(_))) | None => {
+                        self.asking.ended(None);
+                        return None;
+                    }
+                }
+            }
+            let reopened = match &self.failed {
+                Some(error) => self.asking.reopen(error).await,
+                None => None,
+            };
+            match reopened {
+                Some(Ok(driver)) => {
+                    self.driver = driver;
+                    self.failed = None;
+                    self.held.clear();
+                    continue;
+                }
+                Some(Err(error)) => self.failed = Some(error),
+                None => {}
+            }
+            self.asking.begun();
+            if self.held.is_empty() {
+                let error = self.failed.take()?;
+                self.asking.ended(Some(&error));
+                return Some(Err(error));
+            }
+        }
     }
 
     /// Returns an event that is there already, without reading on.
     ///
-    /// What one read of the upstream brought can so be passed on in one piece.
-    pub fn next_ready(&mut self) -> Option<Result<ChatEvent, Error>> {
-        let delivery = self.driver.next_ready()?;
-        self.given(Some(delivery))
-    }
-
-    fn given(
-        &mut self,
-        delivery: Option<Result<Delivery, ExchangeError>>,
-    ) -> Option<Result<ChatEvent, Error>> {
-        let (given, end) = match delivery {
-            Some(Ok(Delivery::Event(event))) => (Some(Ok(event)), false),
-            Some(Ok(Delivery::Value(_))) => (None, true),
-            Some(Err(error)) => (Some(Err(Error::from(error))), true),
-            None => (None, true),
-        };
-        if end && let Some(chosen) = self.chosen.take() {
-            let error = given.as_ref().and_then(|given| given.as_ref().err());
-            self.maestro.noted(&chosen, error);
+    /// What one read of the upstream brought can so be passed on in one piece. The end, and a failure,
+    /// come from [`next`](Self::next).
+    pub fn next_ready(&mut self) -> Option<ChatEvent> {
+        if self.asking.may_reopen() || self.asking.is_over() {
+            return None;
         }
-        given
+        if let Some(event) = self.held.pop_front() {
+            return Some(event);
+        }
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.driver.next_ready()? {
+            Ok(Delivery::Event(event)) => Some(event),
+            Ok(Delivery::Value(_)) => None,
+            Err(error) => {
+                self.failed = Some(error.into());
+                None
+            }
+        }
     }
 
     /// Returns the selector of the session that serves it.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
-        self.selector.as_deref()
+        self.asking.session()
     }
 }
 
@@ -116,12 +183,11 @@ impl Maestro {
         let provider = self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
         understands(provider, &request)?;
         request.model = model.model.clone();
-        let asked = asked_session(model, call.session);
-        let chosen = self.choose(provider, asked.as_deref()).await?;
+        let call = call.for_model(model);
+        let chosen = self.choose(provider, call.session.as_deref()).await?;
         let operation = Operation::Chat(Box::new(request));
-        let driver = self.drive(provider, &chosen, operation)?;
-        let selector = chosen.selector.clone();
-        Ok(ChatStream { driver, maestro: self.clone(), chosen: Some(chosen), selector })
+        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call)?;
+        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
     }
 
     /// Lists the models of a provider.
@@ -135,11 +201,12 @@ impl Maestro {
         session: Option<&str>,
     ) -> Result<Vec<Model>, Error> {
         let provider = self.capable(provider, Capability::Models, "a list of models")?;
+        let call = Call::with_session(session.map(str::to_owned));
         let mut request = ListModels::default();
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
             let operation = Operation::ListModels(request.clone());
-            let Reply::Models(page) = self.run(provider, session, operation).await? else { break };
+            let Reply::Models(page) = self.run(provider, &call, operation).await? else { break };
             all.extend(page.models);
             if page.next.is_none() {
                 break;
@@ -156,15 +223,15 @@ impl Maestro {
     /// [`Error::UnknownModel`], with the nearest.
     pub async fn model_info(&self, model: &ModelRef, call: Call) -> Result<Model, Error> {
         let provider = self.capable(model.provider.as_str(), Capability::Models, "models")?;
-        let asked = asked_session(model, call.session);
+        let call = call.for_model(model);
         let operation = Operation::DescribeModel(DescribeModel::new(model.model.clone()));
-        match self.run(provider, asked.as_deref(), operation).await {
+        match self.run(provider, &call, operation).await {
             Ok(Reply::Model(found)) => return Ok(*found),
             Err(Error::Exchange(error)) if not_supported(&error) => {}
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        let models = self.list_models(provider.id.as_str(), asked.as_deref()).await?;
+        let models = self.list_models(provider.id.as_str(), call.session.as_deref()).await?;
         if let Some(found) = models.iter().find(|listed| listed.id == model.model) {
             return Ok(found.clone());
         }
@@ -255,8 +322,8 @@ impl Maestro {
             self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
         request.model = model.model.clone();
         let expected = request.inputs.len();
-        let asked = asked_session(model, call.session);
-        let value = self.run(provider, asked.as_deref(), Operation::Embed(request)).await?;
+        let call = call.for_model(model);
+        let value = self.run(provider, &call, Operation::Embed(request)).await?;
         let Reply::Embeddings(embeddings) = value else { return Ok(Embeddings::default()) };
         if embeddings.vectors.len() != expected {
             return Err(Error::Exchange(ExchangeError::Contract {
@@ -282,9 +349,9 @@ impl Maestro {
         let what = "token counting";
         let provider = self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
         request.model = model.model.clone();
-        let asked = asked_session(model, call.session);
+        let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));
-        match self.run(provider, asked.as_deref(), operation).await? {
+        match self.run(provider, &call, operation).await? {
             Reply::TokenCount(count) => Ok(count.input_tokens),
             _ => Ok(0),
         }
@@ -308,51 +375,39 @@ impl Maestro {
     pub(super) async fn run(
         &self,
         provider: &Arc<Provider>,
-        session: Option<&str>,
+        call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let chosen = self.choose(provider, session).await?;
-        self.run_as(provider, &chosen, operation).await
+        let chosen = self.choose(provider, call.session.as_deref()).await?;
+        self.run_as(provider, &chosen, call, operation).await
     }
 
     /// Runs an operation that gives one value, with a session that is chosen already.
     pub(super) async fn run_as(
         &self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         chosen: &Chosen,
+        call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let value = value_of(self.drive(provider, chosen, operation)?).await;
-        self.noted(chosen, value.as_ref().err());
-        value
-    }
-
-    fn drive(
-        &self,
-        provider: &Provider,
-        chosen: &Chosen,
-        operation: Operation,
-    ) -> Result<Driver, Error> {
-        let library = provider
-            .plugin
-            .library()
-            .map_err(|source| Error::Plugin { plugin: provider.plugin.id.to_string(), source })?;
-        let mut instance = provider.instance();
-        instance.session = chosen.info.clone();
-        let order = Order {
-            library,
-            instance,
-            operation,
-            native: Bytes::new(),
-            route: provider.route.clone(),
-            credential: chosen.credential.clone(),
+        let opened = Asking::open(self, provider, chosen.clone(), operation, call)?;
+        let (mut asking, mut driver) = opened;
+        let value = loop {
+            let value = asking.in_time(value_of(driver)).await.and_then(|value| value);
+            let Err(error) = &value else { break value };
+            match asking.reopen(error).await {
+                Some(Ok(other)) => driver = other,
+                Some(Err(error)) => break Err(error),
+                None => break value,
+            }
         };
-        Ok(Driver::start(order, Arc::clone(&self.inner.transport)))
+        asking.ended(value.as_ref().err());
+        value
     }
 
     /// Records how a request went, off the async threads. The answer does not wait for it, the
     /// program's end does.
-    fn noted(&self, chosen: &Chosen, error: Option<&Error>) {
+    pub(super) fn noted(&self, chosen: &Chosen, error: Option<&Error>) {
         if chosen.stored.is_none() {
             return;
         }
@@ -380,14 +435,6 @@ async fn value_of(mut driver: Driver) -> Result<Reply, Error> {
             detail: "no value".into(),
         })
     })
-}
-
-fn asked_session(model: &ModelRef, call: Option<String>) -> Option<String> {
-    match (&model.session, model.auth_type) {
-        (Some(name), Some(auth_type)) => Some(format!("{name}@{auth_type}")),
-        (Some(name), None) => Some(name.to_string()),
-        (None, _) => call,
-    }
 }
 
 fn not_supported(error: &ExchangeError) -> bool {

@@ -3,7 +3,7 @@
 //! The model ref's > the caller's > `MAESTRO_SESSION` > the provider's default > the only one > a key in
 //! the environment. A session that the configuration declares counts like a stored one of that name.
 
-use std::{process::Command, sync::Arc};
+use std::sync::Arc;
 
 use plugin_api::{
     ProviderId,
@@ -14,7 +14,8 @@ use secrecy::SecretString;
 
 use super::{Error, Maestro, stamp};
 use crate::{
-    config::DeclaredSession,
+    config::{DeclaredSession, secret},
+    oauth,
     plugin::registry::Provider,
     session::{
         AuthType, BindingChange, OpenSession, SessionError, SessionName, SessionSelector,
@@ -24,6 +25,7 @@ use crate::{
 };
 
 /// The session that serves a request.
+#[derive(Clone)]
 pub(super) struct Chosen {
     /// Its selector, for people; `None` when the provider needs none.
     pub(super) selector: Option<String>,
@@ -50,7 +52,8 @@ impl Maestro {
         asked: Option<&str>,
     ) -> Result<Chosen, Error> {
         let takes_keys = provider.api_key().is_some() && provider.placement.is_some();
-        if !takes_keys && provider.works_without_session() {
+        let takes_logins = takes_keys || oauth::scheme_of(provider, "").is_some();
+        if !takes_logins && provider.works_without_session() {
             return match asked {
                 None => Ok(Chosen::nobody()),
                 Some(_) => Err(Error::NotSupported {
@@ -138,12 +141,23 @@ impl Maestro {
         SessionError::Unknown { selector: format!("{}:{}", provider.id, wanted.name), known }.into()
     }
 
-    /// Takes a stored session, unless its plugin or origins are not what the user approved.
+    /// Takes a stored session, with tokens that work, unless its plugin or origins are not what the
+    /// user approved.
     async fn stored(
         &self,
         provider: &Provider,
         session: Arc<OpenSession>,
     ) -> Result<Chosen, Error> {
+        self.approved(provider, &session).await?;
+        Chosen::stored(provider, self.fresh(provider, session).await?)
+    }
+
+    /// Refuses a session whose plugin or origins are not what the user approved.
+    pub(super) async fn approved(
+        &self,
+        provider: &Provider,
+        session: &OpenSession,
+    ) -> Result<(), Error> {
         let selector = session.info.selector();
         if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
             let (id, change) = (session.info.id.clone(), describe(&change));
@@ -158,26 +172,49 @@ impl Maestro {
             }
             return Err(Error::NeedsApproval { session: selector, change });
         }
-        let kind = match session.info.auth_type {
-            AuthType::OAuth => AuthKind::OAuth,
-            AuthType::ApiKey => AuthKind::ApiKey,
-        };
-        Ok(Chosen {
-            selector: Some(selector),
-            info: plugin_session(provider, kind),
-            credential: Some(CredentialUse {
-                keys: Keys::Stored(Arc::clone(&session)),
-                plugin: provider.plugin.id.clone(),
-                placement: provider.placement.clone(),
-            }),
-            stored: Some(session),
-        })
+        Ok(())
     }
 }
 
 impl Chosen {
+    /// Reports whether it holds tokens, which may be renewed, and not a key.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.stored.as_ref().is_some_and(|session| session.credential.tokens().is_some())
+    }
+
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
+    }
+
+    /// Takes a session whose binding was checked.
+    ///
+    /// Its kind decides where its secret goes: a token where its scheme says, a key where the manifest
+    /// or the configuration says.
+    pub(super) fn stored(provider: &Provider, session: Arc<OpenSession>) -> Result<Self, Error> {
+        let credential = &session.credential;
+        let (mut info, placement) = match credential.tokens() {
+            None => (plugin_session(provider, AuthKind::ApiKey), provider.placement.clone()),
+            Some(tokens) => {
+                let scheme = oauth::scheme_of(provider, &tokens.scheme).ok_or_else(|| {
+                    let what = format!("the login that session `{}` holds", session.info.name);
+                    Error::NotSupported { provider: provider.id.clone(), what }
+                })?;
+                let mut info = plugin_session(provider, AuthKind::OAuth);
+                oauth::scheme_id(scheme).clone_into(&mut info.scheme);
+                (info, Some(scheme.placement.clone()))
+            }
+        };
+        info.attributes.clone_from(&credential.attributes);
+        Ok(Self {
+            selector: Some(session.info.selector()),
+            info,
+            credential: Some(CredentialUse {
+                keys: Keys::Stored(Arc::clone(&session)),
+                plugin: provider.plugin.id.clone(),
+                placement,
+            }),
+            stored: Some(session),
+        })
     }
 
     pub(super) fn with_key(provider: &Provider, selector: String, secret: SecretString) -> Self {
@@ -222,27 +259,8 @@ fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
 
 /// Reads the key of a declared session from where it is.
 fn read_declared(declared: &DeclaredSession) -> Result<SecretString, String> {
-    let text = if let Some(name) = &declared.env {
-        std::env::var(name).map_err(|_| format!("`{name}` is not set in the environment"))?
-    } else if let Some(path) = &declared.file {
-        std::fs::read_to_string(path)
-            .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?
-    } else if let Some([program, arguments @ ..]) = declared.command.as_deref() {
-        let output = Command::new(program)
-            .args(arguments)
-            .stdin(std::process::Stdio::null())
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .map_err(|error| format!("failed to run `{program}`: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("`{program}` failed: {}", output.status));
-        }
-        String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no text"))?
-    } else {
-        return Err("it names no source".into());
-    };
-    let key = text.lines().next().unwrap_or_default().trim();
-    if key.is_empty() { Err("the key is empty".into()) } else { Ok(key.into()) }
+    let (env, file) = (declared.env.as_deref(), declared.file.as_deref());
+    secret::read("key", env, file, declared.command.as_deref())
 }
 
 /// Returns the first key that the provider's environment variables hold.

@@ -10,7 +10,7 @@ use plugin_api::{
     },
 };
 
-use super::{Error, Maestro, now_s};
+use super::{Call, Error, Maestro, now_s};
 use crate::session::{Chunk, Conversation, NewChunk, NewConversation, Sessions, StoreError};
 
 /// A stored message.
@@ -155,7 +155,10 @@ impl Maestro {
             request.context = query.context;
             request.cursor = query.cursor;
             let operation = Operation::ListContextChunks(request);
-            return match self.run(provider, query.session.as_deref(), operation).await? {
+            return match self
+                .run(provider, &Call::with_session(query.session.clone()), operation)
+                .await?
+            {
                 Reply::Chunks(chunks) => Ok(chunks),
                 _ => Ok(ContextChunks::default()),
             };
@@ -190,7 +193,8 @@ impl Maestro {
             let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
             let request = DeleteContextChunk::new(context.clone(), chunk.cloned());
             let operation = Operation::DeleteContextChunk(request);
-            return self.run(provider, session, operation).await.map(drop);
+            let call = Call::with_session(session.map(str::to_owned));
+            return self.run(provider, &call, operation).await.map(drop);
         }
         let found = self.find_conversation(context.as_str()).await?;
         let Some(chunk) = chunk.cloned() else {

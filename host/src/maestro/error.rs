@@ -8,9 +8,10 @@ use plugin_api::{
 use crate::{
     config::ConfigError,
     exchange::ExchangeError,
+    oauth::{error::LoginError, refresh::RefreshError},
     plugin::{RefusalError, registry::MisfitError},
     router::ModelRefError,
-    session::{InvalidName, KeyError, SessionError, StoreError},
+    session::{InvalidName, KeyError, SessionError, SessionName, StoreError},
 };
 
 /// Why an operation failed.
@@ -30,6 +31,12 @@ pub enum Error {
         provider: String,
         /// What was probably meant, or why it is not there.
         hint: String,
+    },
+    /// The answer took longer than the caller would wait.
+    #[error("no complete answer within {seconds} s")]
+    Deadline {
+        /// How long that was, in seconds.
+        seconds: f32,
     },
     /// The provider lacks something of the configuration.
     #[error("provider `{provider}` is not ready: it {why}")]
@@ -100,6 +107,14 @@ pub enum Error {
         /// Where to get one.
         obtain_url: Option<String>,
     },
+    /// A login failed.
+    #[error("the login at `{provider}` failed")]
+    Login {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        source: LoginError,
+    },
     /// A declared session's key cannot be had.
     #[error("declared session `{session}`: {problem}")]
     Declared {
@@ -117,6 +132,16 @@ pub enum Error {
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A session's tokens could not be renewed.
+    #[error("failed to renew the tokens of session `{session}` of provider `{provider}`")]
+    Renewal {
+        /// The provider.
+        provider: ProviderId,
+        /// The session's name.
+        session: SessionName,
+        /// Why.
+        source: RefreshError,
+    },
     /// The master key cannot be had.
     #[error("the master key cannot be used")]
     Key(#[from] KeyError),
@@ -173,6 +198,10 @@ impl Error {
             Self::UnknownProvider { hint, .. } | Self::UnknownPlugin { hint, .. } => {
                 Some(hint.clone())
             }
+            Self::Deadline { .. } => Some(
+                "give it longer: `--timeout`, or `call_ms` in `[timeouts]` of the configuration"
+                    .into(),
+            ),
             Self::NotReady { provider, .. } => {
                 Some(format!("run `maestro providers show {provider}`"))
             }
@@ -203,10 +232,14 @@ impl Error {
             Self::InvalidKey { obtain_url, .. } => {
                 obtain_url.as_ref().map(|url| format!("get a key at {url}"))
             }
+            Self::Login { provider, source } => source.hint(provider.as_str()),
             Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
             Self::Session(error) => error.hint(),
+            Self::Renewal { provider, session, source } => {
+                source.hint(provider.as_str(), session.as_str())
+            }
             Self::Key(error) => error.hint(),
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
@@ -243,11 +276,16 @@ impl Error {
             | Self::NeedsApproval { .. }
             | Self::InvalidKey { .. }
             | Self::Declared { .. } => 3,
+            Self::Login { source, .. } => source.exit_code(),
             Self::Session(error) => session_exit(error),
+            Self::Renewal { source: RefreshError::Store(error), .. } => session_exit(error),
+            Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,
+            Self::Renewal { source, .. } if source.needs_login() => 3,
+            Self::Renewal { .. } => 1,
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::Key(_) | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
-            Self::Exchange(_) => 1,
+            Self::Exchange(_) | Self::Deadline { .. } => 1,
         }
     }
 
@@ -260,6 +298,7 @@ impl Error {
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
             Self::NotSupported { .. } => "not_supported",
+            Self::Deadline { .. } => "deadline",
             other => match other.exit_code() {
                 2 => "usage",
                 3 => "authentication_needed",

@@ -1,26 +1,32 @@
 //! Named sessions: login, list, rename, default, approve, test, delete.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use plugin_api::{
     ProviderId,
     capability::Capability,
-    operation::{Account, AuthUrl, KeyShape, ListModels, Operation, Reply},
+    operation::{Account, KeyShape, ListModels, Operation, Reply},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use super::{
-    Error, LoginPlan, Maestro, NewLogin, SessionView,
+    Call, Deleted, Error, Maestro, NewLogin, SessionView,
     choice::{self, Chosen},
     now_s, stamp,
 };
 use crate::{
     config::DeclaredSession,
     exchange::ExchangeError,
+    oauth::{
+        self, Places, client,
+        fetch::Fetch,
+        revoke::{self, RevokeError},
+    },
     plugin::registry::Provider,
     session::{
-        AuthType, BindingChange, Credential, Login, SessionError, SessionFilter, SessionInfo,
-        SessionSelector, SessionStatus, Sessions,
+        AuthType, Binding, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
+        SessionInfo, SessionSelector, SessionStatus, Sessions, TokenSet,
     },
 };
 
@@ -28,53 +34,6 @@ use crate::{
 const DAY_S: i64 = 86_400;
 
 impl Maestro {
-    /// Says what a login would store and where the key may go, before anything is asked.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`] when the provider takes no key.
-    pub fn login_plan(&self, provider: &str) -> Result<LoginPlan, Error> {
-        let provider = self.ready_provider(provider)?;
-        let (Some(scheme), Some(_)) = (provider.api_key(), &provider.placement) else {
-            let what = "a login with an API key".into();
-            return Err(Error::NotSupported { provider: provider.id.clone(), what });
-        };
-        let name = &provider.manifest.display_name;
-        Ok(LoginPlan {
-            provider: provider.id.clone(),
-            display_name: if name.is_empty() { provider.id.to_string() } else { name.clone() },
-            plugin: provider.plugin.id.to_string(),
-            origins: provider.route.origins.iter().map(ToString::to_string).collect(),
-            env: provider.key_env.clone(),
-            prefix: scheme.prefix.clone(),
-            obtain_url: (!scheme.obtain_url.is_empty()).then(|| scheme.obtain_url.clone()),
-            key_optional: scheme.optional,
-        })
-    }
-
-    /// Begins a login in the browser or with a device code.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: this version logs in with keys alone.
-    pub fn begin_login(&self, provider: &str) -> Result<AuthUrl, Error> {
-        Err(self.no_oauth(provider)?)
-    }
-
-    /// Completes a login with the code that the browser or the user brought back.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: this version logs in with keys alone.
-    pub fn complete_login(&self, provider: &str, _code: &str) -> Result<SessionView, Error> {
-        Err(self.no_oauth(provider)?)
-    }
-
-    fn no_oauth(&self, provider: &str) -> Result<Error, Error> {
-        let provider = self.ready_provider(provider)?.id.clone();
-        Ok(Error::NotSupported { provider, what: "a login with OAuth".into() })
-    }
-
     /// Stores a login, sealed and bound to the plugin and the origins of now. Sends nothing.
     ///
     /// # Errors
@@ -84,11 +43,14 @@ impl Maestro {
     pub async fn create_session(&self, login: NewLogin) -> Result<SessionView, Error> {
         self.login_plan(login.provider.as_str())?;
         let provider = self.ready_provider(login.provider.as_str())?;
+        let asks = provider.api_key().map(|scheme| scheme.asks.as_slice()).unwrap_or_default();
+        let facts = super::login::facts(asks, &login.facts)
+            .map_err(|source| Error::Login { provider: provider.id.clone(), source })?;
         let key = self.checked_key(provider, &login.key).await?;
         let login = Login {
             provider: provider.id.clone(),
             name: login.name,
-            credential: Credential::api_key(key, provider.binding()),
+            credential: Credential::api_key(key, provider.binding()).with_attributes(facts),
             account: login.account,
             replace: login.replace,
             make_default: false,
@@ -129,7 +91,7 @@ impl Maestro {
         }
         if provider.can(Capability::ApiKey) {
             let operation = Operation::ValidateApiKey(KeyShape::of(key, prefix));
-            match self.run_as(provider, &Chosen::nobody(), operation).await {
+            match self.run_as(provider, &Chosen::nobody(), &Call::default(), operation).await {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
                 }
@@ -205,16 +167,76 @@ impl Maestro {
         Ok(SessionInfo { is_default: true, ..info }.into())
     }
 
-    /// Removes a session.
+    /// Removes a session. Its tokens are revoked first, as well as the vendor lets us.
     ///
     /// # Errors
     ///
     /// Unknown or ambiguous selectors.
     pub async fn delete_session(&self, selector: &str) -> Result<SessionView, Error> {
+        let deleted = self.remove_session(selector, true).await?;
+        if let Some(why) = deleted.not_revoked {
+            tracing::warn!(session = deleted.session.selector, why, "tokens were not revoked");
+        }
+        Ok(deleted.session)
+    }
+
+    /// Removes a session, and says whether the vendor was told. Without `revoke` it is not asked;
+    /// what it says changes nothing here.
+    ///
+    /// # Errors
+    ///
+    /// Unknown or ambiguous selectors.
+    pub async fn remove_session(&self, selector: &str, revoke: bool) -> Result<Deleted, Error> {
         let info = self.stored_session(selector).await?;
+        let not_revoked = match info.auth_type {
+            AuthType::OAuth if revoke => self.revoke_session(&info).await.err(),
+            _ => None,
+        };
         let id = info.id.clone();
         self.sessions().await?.blocking(move |s| s.delete(&id, &stamp())).await?;
-        Ok(info.into())
+        let not_revoked = not_revoked.map(|error| super::one_line(&error));
+        Ok(Deleted { session: info.into(), not_revoked })
+    }
+
+    async fn revoke_session(&self, info: &SessionInfo) -> Result<(), RevokeError> {
+        let id = info.id.clone();
+        let sessions = self.sessions().await.map_err(|_| RevokeError::Unreadable)?;
+        let open = sessions.blocking(move |sessions| sessions.open_id(&id)).await;
+        let credential = open.map_err(|_| RevokeError::Unreadable)?.credential;
+        match credential.tokens() {
+            Some(tokens) => self.revoke(&info.provider, tokens, &credential.binding).await,
+            // Nothing of it is ours to revoke.
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the vendor that tokens are no longer wanted. Works without the plugin too.
+    pub(super) async fn revoke(
+        &self,
+        provider: &ProviderId,
+        tokens: &TokenSet,
+        binding: &Binding,
+    ) -> Result<(), RevokeError> {
+        let known = self.inner.registry.provider(provider.as_str());
+        let scheme = known.and_then(|known| oauth::scheme_of(known, &tokens.scheme));
+        let facts = BTreeMap::new();
+        let declared = known.zip(scheme).and_then(|(known, scheme)| {
+            Places { settings: &known.settings, facts: &facts }.fill(&scheme.revocation_url)
+        });
+        let endpoint = Some(tokens.revocation_endpoint.clone()).filter(|url| !url.is_empty());
+        let endpoint = endpoint.or(declared).filter(|url| !url.is_empty());
+        let endpoint = endpoint.ok_or(RevokeError::NotOffered)?;
+        let url = Url::parse(&endpoint).map_err(|_| RevokeError::NotOffered)?;
+        if !binding.allows(binding.plugin(), &url) {
+            let origin = url.origin().ascii_serialization();
+            return Err(RevokeError::NotApproved { origin });
+        }
+        let config = self.inner.config.providers.get(provider);
+        let config = config.and_then(|config| config.oauth.as_ref());
+        let client = client::of_tokens(provider.as_str(), scheme, tokens, config)?;
+        let tls = known.map(|known| known.route.tls.clone()).unwrap_or_default();
+        let fetch = Fetch::new(Arc::clone(&self.inner.transport), tls);
+        revoke::revoke(&fetch, &url, &client, tokens).await
     }
 
     /// Says what approving a session would change; `None` when there is nothing to approve.
@@ -255,17 +277,6 @@ impl Maestro {
         Ok(idle.into_iter().map(SessionView::from).collect())
     }
 
-    /// Renews a session's tokens now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`]: a key has nothing to renew.
-    pub async fn refresh_tokens(&self, selector: &str) -> Result<SessionView, Error> {
-        let view = self.session(selector).await?;
-        let what = format!("token refresh for session `{}`, which holds an API key", view.selector);
-        Err(Error::NotSupported { provider: view.provider, what })
-    }
-
     /// Makes a cheap authenticated call and says whose account it is.
     ///
     /// Providers without a test of their own are asked for their models.
@@ -293,7 +304,7 @@ impl Maestro {
         self.test(provider, &Chosen::with_key(provider, "the new key".into(), key)).await
     }
 
-    async fn test(&self, provider: &Provider, chosen: &Chosen) -> Result<Account, Error> {
+    async fn test(&self, provider: &Arc<Provider>, chosen: &Chosen) -> Result<Account, Error> {
         let operation = if provider.can(Capability::ApiKey) {
             Operation::TestConnection
         } else if provider.can(Capability::Models) {
@@ -302,13 +313,13 @@ impl Maestro {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        match self.run_as(provider, chosen, operation).await? {
+        match self.run_as(provider, chosen, &Call::default(), operation).await? {
             Reply::Account(account) => Ok(account),
             _ => Ok(Account::default()),
         }
     }
 
-    async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
+    pub(super) async fn stored_session(&self, text: &str) -> Result<SessionInfo, Error> {
         if let Some(view) = self.declared(text) {
             return Err(Error::DeclaredElsewhere { session: view.selector });
         }
@@ -336,7 +347,11 @@ impl Maestro {
         let noted = if rejected {
             let text = error.map(|error| super::one_line(error)).unwrap_or_default();
             sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
-        } else if error.is_none() && session.info.status == SessionStatus::NeedsReauth {
+        } else if error.is_none()
+            && session.info.status == SessionStatus::NeedsReauth
+            // An access token that still works says nothing about a refresh token that does not.
+            && session.credential.tokens().is_none_or(|t| t.renewal == Renewal::default())
+        {
             // The vendor takes the credential again, so it was the vendor's mistake.
             sessions.refresh(&session.info, &session.credential, &stamp()).map(drop)
         } else {

@@ -1,6 +1,6 @@
 //! What the interface shows of providers, plugins and sessions. All of it can be printed as JSON.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use plugin_api::{
     PluginId, ProviderId,
@@ -11,6 +11,7 @@ use plugin_api::{
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::AskInfo;
 use crate::{
     plugin::{
         Refusal,
@@ -353,9 +354,24 @@ pub struct LoginPlan {
     pub obtain_url: Option<String>,
     /// Whether it also works without.
     pub key_optional: bool,
+    /// Facts that the login asks for.
+    pub asks: Vec<AskInfo>,
 }
 
-/// A login to be stored.
+/// A session that is gone.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// What it was.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Why the vendor may still take its tokens; `None` when it was told, or there was nothing to
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_revoked: Option<String>,
+}
+
+/// A login with a key, to be stored.
 #[derive(Debug)]
 pub struct NewLogin {
     /// Whose account it is.
@@ -366,6 +382,8 @@ pub struct NewLogin {
     pub key: SecretString,
     /// The account as the vendor names it, if the key was tried.
     pub account: Option<String>,
+    /// Facts that the login asks for; those left out are looked for in the environment.
+    pub facts: BTreeMap<String, String>,
     /// Whether to overwrite a session of that name.
     pub replace: bool,
 }
@@ -374,7 +392,8 @@ impl NewLogin {
     /// Makes a login that replaces nothing.
     #[must_use]
     pub fn new(provider: ProviderId, name: SessionName, key: impl Into<SecretString>) -> Self {
-        Self { provider, name, key: key.into(), account: None, replace: false }
+        let facts = BTreeMap::new();
+        Self { provider, name, key: key.into(), account: None, facts, replace: false }
     }
 
     /// Says whether to overwrite a session of that name.

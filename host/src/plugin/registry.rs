@@ -367,6 +367,7 @@ fn setting(
             "base_url",
             "auth",
             "key_env",
+            "oauth",
             "ca_file",
             "client_cert",
             "allow_plain_http",

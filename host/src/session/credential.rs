@@ -19,10 +19,13 @@ pub struct Credential {
     pub secret: Secret,
     /// The plugin and the origins that the user approved for it.
     pub binding: Binding,
+    /// Facts that came with the login (account, plan, project). The plugin is told; never secret.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// The kinds of secrets.
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "few live at a time; a box would only hide it")]
 pub enum Secret {
     /// A key as the vendor issued it.
     ApiKey(SecretString),
@@ -30,7 +33,10 @@ pub enum Secret {
     OAuth(TokenSet),
 }
 
-/// What an OAuth token endpoint answered.
+/// What an OAuth token endpoint answered, and what is needed to ask it again.
+///
+/// Times are the server's: the local clock plus [`clock_skew_s`](Self::clock_skew_s).
+#[derive(Clone)]
 pub struct TokenSet {
     /// What requests carry.
     pub access_token: SecretString,
@@ -45,6 +51,60 @@ pub struct TokenSet {
     /// Everything else in the answer (`id_token`, account ids): text as it came, other values as
     /// their JSON text. Secret, because some of it is.
     pub extra: BTreeMap<String, SecretString>,
+    /// The id of the scheme that it was issued under; empty means the provider's first OAuth scheme.
+    pub scheme: String,
+    /// The client that it was issued to; empty means the one that is configured now.
+    pub client_id: String,
+    /// That client's secret, only when a registration issued it; a configured one stays there.
+    pub client_secret: Option<SecretString>,
+    /// Where it is renewed; empty means where the scheme says.
+    pub token_endpoint: String,
+    /// Where it is revoked; empty means where the scheme says.
+    pub revocation_endpoint: String,
+    /// The server refuses to renew it before, in Unix seconds.
+    pub earliest_refresh_at: Option<i64>,
+    /// When the access token was issued, in Unix seconds.
+    pub obtained_at: Option<i64>,
+    /// How far the server's clock is ahead of the local one, in seconds.
+    pub clock_skew_s: i64,
+    /// What is known of attempts to renew it with this very refresh token.
+    pub renewal: Renewal,
+}
+
+/// What became of attempts to use one refresh token.
+///
+/// It lies beside that token, so that whatever replaces the token forgets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Renewal {
+    /// How many requests were begun whose outcome is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// Why the server takes this token never again; holds no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+}
+
+impl Default for TokenSet {
+    fn default() -> Self {
+        Self {
+            access_token: SecretString::from(""),
+            refresh_token: None,
+            expires_at: None,
+            scopes: Vec::new(),
+            token_type: "Bearer".into(),
+            extra: BTreeMap::new(),
+            scheme: String::new(),
+            client_id: String::new(),
+            client_secret: None,
+            token_endpoint: String::new(),
+            revocation_endpoint: String::new(),
+            earliest_refresh_at: None,
+            obtained_at: None,
+            clock_skew_s: 0,
+            renewal: Renewal::default(),
+        }
+    }
 }
 
 /// A decrypted payload that does not read as a credential: written by a newer host, most likely.
@@ -57,13 +117,29 @@ impl Credential {
     /// Wraps an API key.
     #[must_use]
     pub fn api_key(key: impl Into<SecretString>, binding: Binding) -> Self {
-        Self { secret: Secret::ApiKey(key.into()), binding }
+        Self { secret: Secret::ApiKey(key.into()), binding, attributes: BTreeMap::new() }
     }
 
     /// Wraps the tokens of an OAuth login.
     #[must_use]
     pub fn oauth(tokens: TokenSet, binding: Binding) -> Self {
-        Self { secret: Secret::OAuth(tokens), binding }
+        Self { secret: Secret::OAuth(tokens), binding, attributes: BTreeMap::new() }
+    }
+
+    /// Adds facts that came with the login.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: BTreeMap<String, String>) -> Self {
+        self.attributes.extend(attributes);
+        self
+    }
+
+    /// Returns the tokens of an OAuth login.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&TokenSet> {
+        match &self.secret {
+            Secret::ApiKey(_) => None,
+            Secret::OAuth(tokens) => Some(tokens),
+        }
     }
 
     /// Returns the auth type of sessions that hold this kind of secret.
@@ -115,12 +191,22 @@ impl Credential {
                 scopes: tokens.scopes.clone(),
                 token_type: tokens.token_type.clone(),
                 extra: tokens.extra.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
+                scheme: tokens.scheme.clone(),
+                client_id: tokens.client_id.clone(),
+                client_secret: tokens.client_secret.as_ref().map(text),
+                token_endpoint: tokens.token_endpoint.clone(),
+                revocation_endpoint: tokens.revocation_endpoint.clone(),
+                earliest_refresh_at: tokens.earliest_refresh_at,
+                obtained_at: tokens.obtained_at,
+                clock_skew_s: tokens.clock_skew_s,
+                renewal: tokens.renewal.clone(),
             },
         };
         let payload = Payload {
             secret,
             plugin: self.binding.plugin().clone(),
             origins: self.binding.origins().to_vec(),
+            attributes: self.attributes.clone(),
         };
         // The length is counted first: a buffer that grows leaves pieces of the secret behind.
         let mut count = Counter(0);
@@ -143,6 +229,15 @@ impl Credential {
                 scopes,
                 token_type,
                 extra,
+                scheme,
+                client_id,
+                client_secret,
+                token_endpoint,
+                revocation_endpoint,
+                earliest_refresh_at,
+                obtained_at,
+                clock_skew_s,
+                renewal,
             } => Secret::OAuth(TokenSet {
                 access_token: access_token.into_secret(),
                 refresh_token: refresh_token.map(Text::into_secret),
@@ -150,11 +245,25 @@ impl Credential {
                 scopes,
                 token_type,
                 extra: extra.into_iter().map(|(k, v)| (k, v.into_secret())).collect(),
+                scheme,
+                client_id,
+                client_secret: client_secret.map(Text::into_secret),
+                token_endpoint,
+                revocation_endpoint,
+                earliest_refresh_at,
+                obtained_at,
+                clock_skew_s,
+                renewal,
             }),
         };
         let binding = Binding::new(payload.plugin, payload.origins).map_err(|_| InvalidPayload)?;
-        Ok(Self { secret, binding })
+        Ok(Self { secret, binding, attributes: payload.attributes })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn mask(secret: &str) -> String {
@@ -170,10 +279,13 @@ struct Payload<'a> {
     secret: SecretPayload<'a>,
     plugin: PluginId,
     origins: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind")]
+#[expect(clippy::large_enum_variant, reason = "one lives while a session is opened or sealed")]
 enum SecretPayload<'a> {
     #[serde(rename = "api_key")]
     ApiKey {
@@ -191,6 +303,24 @@ enum SecretPayload<'a> {
         token_type: String,
         #[serde(borrow)]
         extra: BTreeMap<String, Text<'a>>,
+        #[serde(default)]
+        scheme: String,
+        #[serde(default)]
+        client_id: String,
+        #[serde(borrow, default)]
+        client_secret: Option<Text<'a>>,
+        #[serde(default)]
+        token_endpoint: String,
+        #[serde(default)]
+        revocation_endpoint: String,
+        #[serde(default)]
+        earliest_refresh_at: Option<i64>,
+        #[serde(default)]
+        obtained_at: Option<i64>,
+        #[serde(default)]
+        clock_skew_s: i64,
+        #[serde(default)]
+        renewal: Renewal,
     },
 }
 
@@ -239,6 +369,15 @@ mod tests {
             scopes: vec!["chat".into(), "models".into()],
             token_type: "Bearer".into(),
             extra: BTreeMap::from([("id_token".into(), "ey.J.x".into())]),
+            scheme: "plan".into(),
+            client_id: "client-1".into(),
+            client_secret: Some("issued".into()),
+            token_endpoint: "https://auth.example/token".into(),
+            revocation_endpoint: "https://auth.example/revoke".into(),
+            earliest_refresh_at: Some(1_799_999_000),
+            obtained_at: Some(1_799_996_400),
+            clock_skew_s: -600,
+            renewal: Renewal { attempts: 1, rejected: Some("invalid_grant".into()) },
         }
     }
 
@@ -255,8 +394,10 @@ mod tests {
 
     #[test]
     fn token_sets_survive_the_payload() {
-        let payload = Credential::oauth(tokens(), binding()).to_payload().unwrap();
-        let read = Credential::from_payload(&payload).unwrap();
+        let attributes = BTreeMap::from([("plan".into(), "plus".into())]);
+        let credential = Credential::oauth(tokens(), binding()).with_attributes(attributes.clone());
+        let read = Credential::from_payload(&credential.to_payload().unwrap()).unwrap();
+        assert_eq!(read.attributes, attributes);
         assert_eq!((read.auth_type(), read.expires_at()), (AuthType::OAuth, Some(1_800_000_000)));
         let Secret::OAuth(read) = read.secret else { panic!("expected tokens") };
         assert_eq!(read.access_token.expose_secret(), "access-\"quoted\"-é");
@@ -264,6 +405,26 @@ mod tests {
         assert_eq!(read.scopes, ["chat", "models"]);
         assert_eq!(read.token_type, "Bearer");
         assert_eq!(read.extra["id_token"].expose_secret(), "ey.J.x");
+        assert_eq!((read.scheme.as_str(), read.client_id.as_str()), ("plan", "client-1"));
+        assert_eq!(read.client_secret.unwrap().expose_secret(), "issued");
+        assert_eq!(read.token_endpoint, "https://auth.example/token");
+        assert_eq!(read.revocation_endpoint, "https://auth.example/revoke");
+        assert_eq!(read.earliest_refresh_at, Some(1_799_999_000));
+        assert_eq!((read.obtained_at, read.clock_skew_s), (Some(1_799_996_400), -600));
+        assert_eq!(read.renewal, tokens().renewal);
+    }
+
+    #[test]
+    fn envelopes_of_older_hosts_still_open() {
+        let text = r#"{"kind":"oauth","access_token":"at","refresh_token":"rt","expires_at":7,
+            "scopes":[],"token_type":"Bearer","extra":{},"plugin":"openai",
+            "origins":["https://api.openai.com"]}"#;
+        let read = Credential::from_payload(text.as_bytes()).unwrap();
+        let tokens = read.tokens().unwrap();
+        assert_eq!(tokens.refresh_token.as_ref().unwrap().expose_secret(), "rt");
+        assert_eq!((tokens.token_endpoint.as_str(), tokens.clock_skew_s), ("", 0));
+        assert_eq!(tokens.renewal, Renewal::default());
+        assert!(read.attributes.is_empty() && tokens.client_secret.is_none());
     }
 
     #[test]

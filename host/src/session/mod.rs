@@ -18,8 +18,10 @@ pub mod credential;
 pub mod envelope;
 mod error;
 pub mod key;
+pub mod lease;
 pub mod name;
 pub mod random;
+mod renewal;
 mod resolve;
 mod service;
 pub mod store;
@@ -28,16 +30,18 @@ pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
     conversations::{Chunk, ConversationExport, NewChunk, NewConversation},
-    credential::{Credential, Secret, TokenSet},
+    credential::{Credential, Renewal, Secret, TokenSet},
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},
+    lease::Holder,
     name::{AuthType, InvalidName, SessionId, SessionName, SessionSelector},
+    renewal::Outcome,
     service::{Login, OpenSession, Sessions},
     store::{
         Store, StoreError,
         client::{ClientKey, KeyHash},
-        row::{Conversation, SessionFilter, SessionInfo, SessionStatus, Stamp},
+        row::{Conversation, Lease, SessionFilter, SessionInfo, SessionStatus, Stamp},
         sqlite::{SqliteOptions, SqliteStore},
     },
 };

@@ -317,7 +317,7 @@ impl Sessions {
         Err(self.contended(id.to_string()))
     }
 
-    fn resealed(
+    pub(super) fn resealed(
         &self,
         info: &SessionInfo,
         name: &SessionName,
@@ -337,6 +337,7 @@ impl Sessions {
             account: info.account.clone(),
             expires_at: credential.expires_at(),
             status: SessionStatus::Ready,
+            error: None,
             action,
         })
     }

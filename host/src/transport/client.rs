@@ -47,11 +47,13 @@ pub struct TransportError {
     pub kind: TransportErrorKind,
     /// What failed, for a person; holds no secret.
     pub message: String,
+    /// Whether the server may have received the request, or part of it.
+    pub sent: bool,
 }
 
 impl TransportError {
     fn refused(message: impl Into<String>) -> Self {
-        Self { kind: TransportErrorKind::Refused, message: message.into() }
+        Self { kind: TransportErrorKind::Refused, message: message.into(), sent: false }
     }
 }
 
@@ -119,6 +121,7 @@ impl Transport {
                         "`{origin}` did not answer within {} s",
                         first_byte.as_secs_f32()
                     ),
+                    sent: true,
                 });
             }
         };
@@ -187,6 +190,7 @@ impl Transport {
         // The URL may carry a credential in its query.
         let error = error.without_url();
         let text = chain(&error);
+        let sent = !error.is_connect() && !error.is_builder();
         let kind = if error.is_timeout() {
             TransportErrorKind::Timeout
         } else if text.contains("dns error") {
@@ -207,7 +211,7 @@ impl Transport {
             TransportErrorKind::Tls => format!("no trusted connection to `{origin}`: {text}"),
             _ => format!("the connection to `{origin}` broke: {text}"),
         };
-        TransportError { kind, message }
+        TransportError { kind, message, sent }
     }
 }
 
@@ -239,6 +243,7 @@ impl Answer {
                     self.origin,
                     chain(&error.without_url())
                 ),
+                sent: true,
             }),
             Err(_) => Err(TransportError {
                 kind: TransportErrorKind::Timeout,
@@ -247,6 +252,7 @@ impl Answer {
                     self.origin,
                     self.idle.as_secs_f32()
                 ),
+                sent: true,
             }),
         }
     }

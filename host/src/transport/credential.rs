@@ -120,7 +120,7 @@ fn put(
 }
 
 fn refused(message: impl Into<String>) -> TransportError {
-    TransportError { kind: TransportErrorKind::Refused, message: message.into() }
+    TransportError { kind: TransportErrorKind::Refused, message: message.into(), sent: false }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod fault;
+mod oauth;
 
 use std::ops::ControlFlow;
 
 pub use fault::Fault;
 use plugin_api::{
-    auth::Placement,
+    auth::{OAuthSpec, Placement},
     chat::ToolKind,
     exchange::LogLevel,
     http::{BlobEncoding, Piece},
@@ -30,7 +31,11 @@ impl Provider for Faulty {
     const SPEC: PluginSpec = PluginSpec::new("faulty", env!("CARGO_PKG_VERSION"))
         .description("Breaks one rule of the contract at a time. For tests only.")
         .instances(true)
-        .settings(&[SettingSpec::text("models_fault").help("what is wrong with a list of models")])
+        .settings(&[
+            SettingSpec::text("models_fault").help("what is wrong with a list of models"),
+            SettingSpec::text("issuer").help("authorization server of `faulty-issuer`"),
+            SettingSpec::text("auth_url").help("where the authorization server is"),
+        ])
         .providers(&[
             ProviderSpec::new("faulty-keyed")
                 .display_name("Faulty with a key")
@@ -41,6 +46,25 @@ impl Provider for Faulty {
                         .prefix("fk-")
                         .min_length(8)
                         .obtain_url("https://faulty.invalid/keys"),
+                )]),
+            ProviderSpec::new("faulty-issuer")
+                .display_name("Faulty at an issuer")
+                .base_url("https://faulty.invalid/v1")
+                .docs_url("https://faulty.invalid/docs")
+                .requires(&["issuer"])
+                .auth(oauth::SCHEMES),
+            ProviderSpec::new("faulty-oauth")
+                .display_name("Faulty with a login")
+                .base_url("https://faulty.invalid/v1")
+                .requires(&["auth_url"])
+                .auth(&[AuthSpec::OAuth(
+                    OAuthSpec::new()
+                        .token_url("{auth_url}/token")
+                        .scopes(&["chat"])
+                        .client_id("faulty-client")
+                        .attributes(&["plan"])
+                        .login_again_codes(&["refresh_token_reused"])
+                        .earliest_refresh_field("earliest_refresh_at"),
                 )]),
             ProviderSpec::new("faulty").display_name("Faulty").auth(&[AuthSpec::None]).local(true),
         ]);

@@ -1,7 +1,7 @@
 //! Writes the blocks of a turn.
 
 use plugin_api::{
-    chat::{Content, ContentPart, Reasoning, Text, ToolCall, ToolKind, ToolResult},
+    chat::{Content, ContentPart, Continuity, Reasoning, Text, ToolCall, ToolKind, ToolResult},
     kit::body::{Array, Object},
 };
 use serde::de::IgnoredAny;
@@ -53,6 +53,17 @@ pub(super) fn is_nothing(part: &ContentPart) -> bool {
         }
         _ => false,
     }
+}
+
+/// Reports whether a part is reasoning that the vendor cannot verify and would refuse.
+pub(super) fn is_unsigned(part: &ContentPart) -> bool {
+    matches!(part.content, Content::Reasoning(_)) && own_token(part).is_none()
+}
+
+/// Returns the token that makes a part thinking of this format.
+fn own_token(part: &ContentPart) -> Option<&Continuity> {
+    let find = |kind: &str| part.continuity.iter().find(|token| token.kind == kind);
+    find(token::SIGNATURE).or_else(|| find(token::REDACTED_THINKING))
 }
 
 /// Reports whether a part is a text alone, so that it need not be a block.
@@ -154,7 +165,6 @@ impl Blocks<'_> {
         });
     }
 
-    /// Writes reasoning that the vendor can verify; other reasoning it would refuse.
     fn reasoning(
         &mut self,
         field: &str,
@@ -162,12 +172,8 @@ impl Blocks<'_> {
         reasoning: &Reasoning,
         out: &mut Array<'_>,
     ) {
-        let find = |kind: &str| part.continuity.iter().find(|token| token.kind == kind);
-        let signature = find(token::SIGNATURE);
-        let redacted = find(token::REDACTED_THINKING);
-        let Some(own) = signature.or(redacted) else {
-            return self.dropped(field, "has no signature and is not sent back");
-        };
+        let Some(own) = own_token(part) else { return };
+        let is_signed = own.kind == token::SIGNATURE;
         if part.continuity.len() > 1 {
             self.dropped(format!("{field}.continuity"), "has one token in this format");
         }
@@ -177,11 +183,11 @@ impl Blocks<'_> {
         if part.cache.is_some() {
             self.dropped(format!("{field}.cache"), "cannot stand on thinking");
         }
-        if signature.is_none() && !reasoning.text.is_empty() {
+        if !is_signed && !reasoning.text.is_empty() {
             self.dropped(format!("{field}.text"), "is redacted in this format");
         }
         out.object(|o| {
-            let typed = if signature.is_some() {
+            let typed = if is_signed {
                 o.field("type", "thinking");
                 o.field("thinking", &reasoning.text);
                 o.field("signature", &own.token);

@@ -40,6 +40,15 @@ pub(super) struct Open {
     pub(super) text: String,
     pub(super) annotations: Vec<Value>,
     pub(super) tokens: Vec<Continuity>,
+    /// What stands around each of its deltas.
+    pub(super) frame: Option<Frame>,
+}
+
+/// The event of a delta, up to its number and up to its text.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) head: Vec<u8>,
+    pub(super) place: Vec<u8>,
 }
 
 type Event = (&'static str, Value);
@@ -54,7 +63,9 @@ impl Open {
         };
         let id = item_id(prefix, index, response);
         let (text, annotations, tokens) = (String::new(), Vec::new(), Vec::new());
-        Self { part, kind, index, id, text, annotations, tokens }
+        let mut open = Self { part, kind, index, id, text, annotations, tokens, frame: None };
+        open.frame = open.framed();
+        open
     }
 
     pub(super) fn is_call(&self) -> bool {
@@ -112,8 +123,7 @@ impl Open {
         Some((kind, self.with_part(self.as_part("", &[]))))
     }
 
-    /// Returns the event of a delta, which the caller puts in.
-    pub(super) fn delta(&self) -> Option<Event> {
+    fn framed(&self) -> Option<Frame> {
         let mut fields = self.place();
         let kind = match self.kind {
             Kind::Text => {
@@ -127,7 +137,11 @@ impl Open {
             Kind::Call { custom: true, .. } => "response.custom_tool_call_input.delta",
             Kind::Hidden => return None,
         };
-        Some((kind, fields))
+        let head = format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":");
+        // The fields without their braces.
+        let fields = fields.to_string();
+        let place = format!(",{},\"delta\":", &fields[1..fields.len() - 1]);
+        Some(Frame { head: head.into_bytes(), place: place.into_bytes() })
     }
 
     /// Returns the events that say the text and its part are complete.
@@ -178,7 +192,7 @@ impl Open {
                 }
                 raw(&item)
             }
-            Kind::Summary | Kind::Reasoning | Kind::Hidden => self.reasoning(part),
+            Kind::Summary | Kind::Reasoning | Kind::Hidden => self.reasoning(&part),
         }
     }
 
@@ -202,7 +216,7 @@ impl Open {
     }
 
     /// Writes reasoning: the item that it came in, or one that carries its tokens.
-    fn reasoning(&mut self, part: Value) -> Box<RawValue> {
+    fn reasoning(&mut self, part: &Value) -> Box<RawValue> {
         if let [token] = &self.tokens[..]
             && token.kind == token::REASONING_ITEM
             && token.issuer.is_empty()

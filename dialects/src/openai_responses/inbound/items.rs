@@ -166,9 +166,11 @@ fn reasoning(raw: &RawValue, wire: &WireItem<'_>, said: &mut Vec<ContentPart>) {
         Reasoning::new(shown)
     };
     let mut part: ContentPart = Content::Reasoning(reasoning).into();
-    match carried {
-        Some(carried) => part.continuity = carried.tokens,
-        None => part.continuity.push(Continuity::new(token::REASONING_ITEM, raw.get())),
+    match (carried, wire.encrypted_content.as_deref()) {
+        (Some(carried), _) => part.continuity = carried.tokens,
+        // An item without it is known by its id alone, to whoever made it, if it was kept there.
+        (None, None | Some("")) => {}
+        (None, Some(_)) => part.continuity.push(Continuity::new(token::REASONING_ITEM, raw.get())),
     }
     said.push(part);
 }

@@ -15,6 +15,7 @@ mod talk;
 use std::{
     io::{self, IsTerminal},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
@@ -65,6 +66,9 @@ pub(super) struct ChatArgs {
     /// Show the model's reasoning too, on stderr
     #[arg(long)]
     reasoning: bool,
+    /// Give up when the answer is not complete after so many seconds, further tries included
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
     /// What to ask; several words are joined by blanks
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
@@ -115,6 +119,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
         },
         model,
         session: args.session.or(kept),
+        timeout: args.timeout.map(Duration::from_secs),
         system: args.system.or_else(|| stored_system.clone()),
         messages,
         stored_system,

@@ -1,5 +1,7 @@
 //! A conversation as the command line holds it: what was said, with whom, and where it is kept.
 
+use std::time::Duration;
+
 use plugin_api::chat::{ChatRequest, Message, Role};
 
 use crate::{
@@ -38,6 +40,8 @@ pub(super) struct Talk<'a> {
     pub(super) keep: Keep,
     pub(super) model: ModelRef,
     pub(super) session: Option<String>,
+    /// How long an answer may take.
+    pub(super) timeout: Option<Duration>,
     /// What the model is told to be.
     pub(super) system: Option<String>,
     /// What was said, oldest first, without the system message.
@@ -57,7 +61,7 @@ impl Talk<'_> {
         messages.extend(self.messages.iter().chain(user).cloned());
         let mut request = ChatRequest::new(self.model.model.clone(), messages);
         self.settings.apply(&mut request)?;
-        Ok((request, Call::with_session(self.session.clone())))
+        Ok((request, Call::with_session(self.session.clone()).deadline(self.timeout)))
     }
 
     /// Asks, prints the answer and stores both.

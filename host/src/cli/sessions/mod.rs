@@ -84,6 +84,9 @@ enum SessionsCommand {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Do not tell the vendor that the tokens are no longer wanted
+        #[arg(long)]
+        no_revoke: bool,
     },
 }
 
@@ -111,11 +114,18 @@ pub(super) async fn run(args: SessionsArgs, maestro: &Maestro, output: &Output) 
         Some(SessionsCommand::Approve(args)) => approve::run(&args, maestro, output).await,
         Some(SessionsCommand::Import(args)) => import::run(&args, maestro, output).await,
         Some(SessionsCommand::Prune(args)) => prune::run(&args, maestro, output).await,
-        Some(SessionsCommand::Delete { selected, yes }) => {
+        Some(SessionsCommand::Delete { selected, yes, no_revoke }) => {
             let session = maestro.session(&selected.session).await?;
             let question = format!("delete session {} and its secret", session.selector);
             ask::confirm(output, &question, yes)?;
-            let session = maestro.delete_session(&session.selector).await?;
+            let deleted = maestro.remove_session(&session.selector, !no_revoke).await?;
+            let session = deleted.session;
+            if let Some(why) = deleted.not_revoked {
+                output.warn(&format!(
+                    "{} is deleted here, but the vendor may still take its tokens: {why}",
+                    session.selector
+                ));
+            }
             changed(&session, &format!("deleted {}", session.selector), output)
         }
     }

@@ -73,9 +73,7 @@ fn tokens(access: &str) -> Credential {
         access_token: access.into(),
         refresh_token: Some("r".into()),
         expires_at: Some(9000),
-        scopes: vec![],
-        token_type: "Bearer".into(),
-        extra: Default::default(),
+        ..TokenSet::default()
     };
     Credential::oauth(tokens, binding("https://api.acme.example"))
 }

@@ -26,7 +26,7 @@ use std::fmt;
 use plugin_api::{ChunkId, ContextId, ProviderId};
 
 use self::row::{
-    AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
+    AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk, SealedSession,
     SessionFilter, SessionInfo, SessionStatus, Stamp,
 };
 pub use self::{client::ClientKey, error::StoreError};
@@ -118,6 +118,29 @@ pub trait Store: Send + Sync + fmt::Debug {
         stamp: &Stamp<'_>,
     ) -> StoreResult<()>;
 
+    /// Takes the lease of a session: `None` if `lease` is now the one, else the lease that stands in
+    /// the way.
+    ///
+    /// A lease is in the way until it ends, is released, or is the one of `over`, whose holder is
+    /// known to be gone. Taking one's own again makes it longer.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownSession`].
+    fn take_lease(
+        &self,
+        id: &SessionId,
+        lease: &Lease,
+        over: Option<&str>,
+        now_s: i64,
+    ) -> StoreResult<Option<Lease>>;
+
+    /// Returns the lease that stands in the way at `now_s`.
+    fn lease(&self, id: &SessionId, now_s: i64) -> StoreResult<Option<Lease>>;
+
+    /// Gives a lease back; does nothing if another holds it by now.
+    fn release_lease(&self, id: &SessionId, holder: &str) -> StoreResult<()>;
+
     /// Removes a session. If it was the default and exactly one is left, that one takes over.
     ///
     /// # Errors
@@ -149,6 +172,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Returns a setting.
     fn setting(&self, key: &str) -> StoreResult<Option<String>>;
+
+    /// Sets a setting that is not there yet; returns the one that is there then.
+    fn setting_or_insert(&self, key: &str, value: &str) -> StoreResult<String>;
 
     /// Changes a setting, or removes it.
     fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()>;

@@ -83,6 +83,8 @@ text_enum! {
         Failure = "failure",
         /// The user approved a wider binding.
         Approve = "approve",
+        /// A renewal of tokens begins; a crash afterwards leaves this as the last row.
+        Attempt = "attempt",
         /// Tokens were renewed.
         Refresh = "refresh",
         /// A session was used for the first time, or after a day without use.
@@ -185,8 +187,20 @@ pub struct Resealed {
     pub expires_at: Option<i64>,
     /// Whether it can be used now. [`SessionStatus::Ready`] clears the last error.
     pub status: SessionStatus,
+    /// What went wrong, if something did; becomes the last error and the audit row's detail. Never a
+    /// secret.
+    pub error: Option<String>,
     /// Why this is done.
     pub action: AuditAction,
+}
+
+/// Who renews a session now, and until when others leave it alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Names the holder, in the form of [`Holder`](crate::session::lease::Holder).
+    pub holder: String,
+    /// Until when, in Unix seconds of the local clock.
+    pub until: i64,
 }
 
 /// Which sessions to list; what is left out matches all.

@@ -7,6 +7,7 @@
 mod clients;
 mod conversations;
 mod file;
+mod lease;
 mod ledger;
 pub mod migrate;
 mod sessions;
@@ -26,8 +27,8 @@ use rusqlite::{
 use super::{
     ClientKey, Store, StoreError, StoreResult,
     row::{
-        AuditEvent, Conversation, KeyRecord, NewSession, Resealed, SealedChunk, SealedSession,
-        SessionFilter, SessionInfo, SessionStatus, Stamp,
+        AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
+        SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
     },
 };
 use crate::session::name::{AuthType, SessionId, SessionName};
@@ -218,6 +219,24 @@ impl Store for SqliteStore {
         self.write(|tx| sessions::fail(tx, id, status, error, stamp))
     }
 
+    fn take_lease(
+        &self,
+        id: &SessionId,
+        lease: &Lease,
+        over: Option<&str>,
+        now_s: i64,
+    ) -> StoreResult<Option<Lease>> {
+        self.write(|tx| lease::take(tx, id, lease, over, now_s))
+    }
+
+    fn lease(&self, id: &SessionId, now_s: i64) -> StoreResult<Option<Lease>> {
+        self.read(|connection| lease::standing(connection, id, now_s))
+    }
+
+    fn release_lease(&self, id: &SessionId, holder: &str) -> StoreResult<()> {
+        self.write(|tx| lease::release(tx, id, holder))
+    }
+
     fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()> {
         self.write(|tx| sessions::delete(tx, id, stamp))
     }
@@ -248,6 +267,10 @@ impl Store for SqliteStore {
 
     fn setting(&self, key: &str) -> StoreResult<Option<String>> {
         self.read(|connection| ledger::setting(connection, key))
+    }
+
+    fn setting_or_insert(&self, key: &str, value: &str) -> StoreResult<String> {
+        self.write(|tx| ledger::setting_or_insert(tx, key, value))
     }
 
     fn set_setting(&self, key: &str, value: Option<&str>) -> StoreResult<()> {

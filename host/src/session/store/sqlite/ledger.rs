@@ -124,6 +124,18 @@ pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<Strin
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }
 
+pub(super) fn setting_or_insert(
+    tx: &Transaction<'_>,
+    key: &str,
+    value: &str,
+) -> Result<String, Fault> {
+    tx.execute(
+        "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING",
+        [key, value],
+    )?;
+    Ok(setting(tx, key)?.unwrap_or_else(|| value.to_owned()))
+}
+
 pub(super) fn set_setting(
     tx: &Transaction<'_>,
     key: &str,

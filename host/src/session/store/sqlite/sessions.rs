@@ -70,8 +70,10 @@ pub(super) fn reseal(
              SET name = :name, credentials = :credentials, key_id = :key_id, account = :account,
                  expires_at = :expires_at, status = :status, generation = generation + 1,
                  updated_at = :now,
-                 last_error = CASE WHEN :status = 'ready' THEN NULL ELSE last_error END,
-                 last_error_at = CASE WHEN :status = 'ready' THEN NULL ELSE last_error_at END
+                 last_error = CASE WHEN :error IS NOT NULL THEN :error
+                     WHEN :status = 'ready' THEN NULL ELSE last_error END,
+                 last_error_at = CASE WHEN :error IS NOT NULL THEN :now
+                     WHEN :status = 'ready' THEN NULL ELSE last_error_at END
              WHERE id = :id",
         )?
         .execute(named_params! {
@@ -82,12 +84,14 @@ pub(super) fn reseal(
             ":account": new.account,
             ":expires_at": new.expires_at,
             ":status": new.status.as_str(),
+            ":error": new.error,
             ":now": stamp.now_s,
         });
     updated.map_err(|error| duplicate(error, &before.provider, before.auth_type, &new.name))?;
     let renamed = (before.name != new.name).then(|| format!("from {}", before.name));
     let info = required(tx, id)?;
-    ledger::audit(tx, new.action, &info, renamed.as_deref(), stamp)?;
+    let detail = new.error.as_deref().or(renamed.as_deref());
+    ledger::audit(tx, new.action, &info, detail, stamp)?;
     Ok(info)
 }
 
@@ -235,7 +239,7 @@ fn move_default(tx: &Transaction<'_>, id: &SessionId, provider: &ProviderId) -> 
     Ok(())
 }
 
-fn required(connection: &Connection, id: &SessionId) -> Result<SessionInfo, Fault> {
+pub(super) fn required(connection: &Connection, id: &SessionId) -> Result<SessionInfo, Fault> {
     let sql = format!("SELECT {INFO} FROM saved_authentications WHERE id = ?");
     let found = connection.prepare_cached(&sql)?.query_row([id.as_str()], info).optional()?;
     Ok(found.ok_or_else(|| StoreError::UnknownSession { id: id.clone() })?)

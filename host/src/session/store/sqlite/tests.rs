@@ -50,6 +50,7 @@ fn resealed(name: &str, action: AuditAction) -> Resealed {
         account: Some("me@example.com".into()),
         expires_at: Some(5),
         status: SessionStatus::Ready,
+        error: None,
         action,
     }
 }
@@ -354,6 +355,8 @@ fn settings_come_and_go() {
     assert_eq!(store.setting("model").unwrap().as_deref(), Some("c/d"));
     store.set_setting("model", None).unwrap();
     assert_eq!(store.setting("model").unwrap(), None);
+    assert_eq!(store.setting_or_insert("model", "first").unwrap(), "first");
+    assert_eq!(home.open().setting_or_insert("model", "second").unwrap(), "first");
     let event = AuditEvent {
         at: 1,
         actor: "cli".into(),

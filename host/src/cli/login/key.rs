@@ -1,17 +1,17 @@
-//! `maestro login`: store a key under a name.
+//! Logging in with a key: reads it, tries it, stores it under a name.
 
 use std::{
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::Context;
-use clap::Args;
 use plugin_api::{ProviderId, operation::Account};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use super::LoginArgs;
 use crate::{
     cli::{
         Outcome, ask,
@@ -19,43 +19,8 @@ use crate::{
         output::{Document, Output},
     },
     maestro::{Error, LoginPlan, Maestro, NewLogin, SessionView, one_line},
-    session::SessionName,
+    session::{AuthType, SessionName},
 };
-
-/// `maestro login P [--name N] [--key-file F | --key-stdin] [--replace]`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Says first which plugin will use the key and which origins it can be sent to; the session is bound
-to both, and nothing else ever gets it. The key is typed or pasted without being shown, or read from
-a file or from stdin. It is never an argument, because other users of a machine can read those.
-
-The key is tried at once. One that the provider rejects is not stored; with --no-test it is stored
-untried. Where the provider cannot be reached, it is stored with a warning.
-
-Examples:
-  maestro login anthropic
-  maestro login openai --name work
-  pass show openai/work | maestro login openai --name work --key-stdin
-  maestro login openai --name work --key-file new.key --replace")]
-pub(super) struct LoginArgs {
-    /// The provider whose key it is
-    provider: String,
-    /// What to call the session
-    #[arg(short, long, default_value = "default")]
-    name: String,
-    /// Read the key from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "key_stdin")]
-    key_file: Option<PathBuf>,
-    /// Read the key from stdin
-    #[arg(long)]
-    key_stdin: bool,
-    /// Replace the key of the session, if there is one of that name
-    #[arg(long)]
-    replace: bool,
-    /// Store the key without trying it
-    #[arg(long)]
-    no_test: bool,
-}
 
 /// What trying a key showed.
 enum Tried {
@@ -67,17 +32,21 @@ enum Tried {
     No,
 }
 
-/// Runs the command.
-pub(super) async fn run(args: LoginArgs, maestro: &Maestro, output: &Output) -> Outcome {
-    let name = session_name(&args.name)?;
+/// Logs in and stores the session.
+pub(super) async fn run(
+    args: &LoginArgs,
+    name: SessionName,
+    maestro: &Maestro,
+    output: &Output,
+) -> Outcome {
     let plan = maestro.login_plan(&args.provider)?;
     let provider = plan.provider.clone();
     show(&plan, output);
-    let taken = maestro
-        .list_sessions(Some(provider.as_str()))
-        .await?
-        .iter()
-        .any(|session| session.name == name.as_str() && session.source == STORED);
+    let taken = maestro.list_sessions(Some(provider.as_str())).await?.iter().any(|session| {
+        session.name == name.as_str()
+            && session.auth_type == AuthType::ApiKey
+            && session.source == STORED
+    });
     let prompted = !args.key_stdin && args.key_file.is_none();
     if taken && !args.replace && prompted {
         // Asking first and refusing then would waste a paste. Otherwise the store itself refuses.
@@ -86,9 +55,11 @@ pub(super) async fn run(args: LoginArgs, maestro: &Maestro, output: &Output) -> 
             "add `--replace`, or choose another `--name`",
         ));
     }
-    let key = key(&args, &plan, output)?;
+    let facts = args.facts(&plan.asks, output)?;
+    let key = key(args, &plan, output)?;
     let tried = if args.no_test { Tried::No } else { try_key(maestro, &provider, &key).await? };
     let mut login = NewLogin::new(provider, name, key).replace(args.replace);
+    login.facts = facts;
     if let Tried::Works(account) = &tried {
         login.account.clone_from(&account.name);
     }
@@ -108,12 +79,6 @@ async fn try_key(
         Err(error) if error.exit_code() == AUTHENTICATION => Err(Failure::Rejected(error)),
         Err(error) => Ok(Tried::Unknown(error)),
     }
-}
-
-/// Reads a session's name from the command line.
-pub(super) fn session_name(text: &str) -> Result<SessionName, Failure> {
-    SessionName::new(text)
-        .map_err(|error| Failure::Usage { message: error.to_string(), hint: error.hint() })
 }
 
 fn show(plan: &LoginPlan, output: &Output) {

@@ -1,0 +1,219 @@
+//! One request of a caller, and the exchanges it takes to answer it.
+//!
+//! The only place that opens an exchange, and the only one that opens another in its place, as long as
+//! nothing that the model said reached the caller: once after the provider refused a token that could be
+//! renewed, and as often as `[retries]` allows after a failure that may pass.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use plugin_api::{
+    error::{ErrorKind, ProviderError},
+    operation::Operation,
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Call, Error, Maestro, choice::Chosen};
+use crate::{
+    exchange::{Driver, Order},
+    plugin::registry::Provider,
+};
+
+/// A request that is under way.
+pub(super) struct Asking {
+    maestro: Maestro,
+    provider: Arc<Provider>,
+    chosen: Chosen,
+    /// The operation, for as long as the exchange may be opened again.
+    again: Option<Operation>,
+    /// Exchanges so far that failed for a reason that may pass, this one included.
+    tried: u32,
+    /// When the next try is due, while it is waited for.
+    due: Option<Instant>,
+    /// Whether tokens were renewed for this request; a second refusal stands.
+    renewed: bool,
+    deadline: Option<Deadline>,
+    noted: bool,
+}
+
+/// When a caller's patience ends.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl std::fmt::Debug for Asking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asking").field("session", &self.session()).finish_non_exhaustive()
+    }
+}
+
+impl Asking {
+    /// Opens the first exchange of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Plugin`] when the library does not load.
+    pub(super) fn open(
+        maestro: &Maestro,
+        provider: &Arc<Provider>,
+        chosen: Chosen,
+        operation: Operation,
+        call: &Call,
+    ) -> Result<(Self, Driver), Error> {
+        let config = &maestro.inner.config;
+        let may_again = chosen.has_tokens() || config.retries.max > 0;
+        let configured = Some(config.timeouts.call_ms).filter(|ms| *ms > 0);
+        let patience = call.deadline.or_else(|| configured.map(Duration::from_millis));
+        let asking = Self {
+            maestro: maestro.clone(),
+            provider: Arc::clone(provider),
+            again: may_again.then(|| operation.clone()),
+            chosen,
+            tried: 1,
+            due: None,
+            renewed: false,
+            deadline: patience
+                .and_then(|after| Some(Deadline { at: Instant::now().checked_add(after)?, after })),
+            noted: false,
+        };
+        let driver = asking.drive(operation)?;
+        Ok((asking, driver))
+    }
+
+    /// Returns the selector of the session that serves it.
+    pub(super) fn session(&self) -> Option<&str> {
+        self.chosen.selector.as_deref()
+    }
+
+    /// Reports whether another exchange may still take the place of this one.
+    pub(super) fn may_reopen(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Reports whether its end was told.
+    pub(super) fn is_over(&self) -> bool {
+        self.noted
+    }
+
+    /// Says that something of the answer reached the caller: from now on it cannot be asked again.
+    pub(super) fn begun(&mut self) {
+        self.again = None;
+    }
+
+    /// Waits for `work`, but no longer than the caller would.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Deadline`].
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let Some(deadline) = self.deadline else { return Ok(work.await) };
+        let late = |_| Error::Deadline { seconds: deadline.after.as_secs_f32() };
+        timeout_at(deadline.at, work).await.map_err(late)
+    }
+
+    /// Opens another exchange after `error`, if that can help; `None` if the error stands.
+    ///
+    /// Cancel-safe: dropped before it is done, it can be called again with the same error.
+    pub(super) async fn reopen(&mut self, error: &Error) -> Option<Result<Driver, Error>> {
+        let Error::Exchange(failed) = error else { return None };
+        if failed.is_authentication() {
+            return self.with_other_tokens().await;
+        }
+        self.wait(failed.provider_error()?).await?;
+        let operation = self.again.clone()?;
+        Some(self.drive(operation))
+    }
+
+    async fn with_other_tokens(&mut self) -> Option<Result<Driver, Error>> {
+        if self.renewed {
+            return None;
+        }
+        let operation = self.again.clone()?;
+        let session = self.chosen.stored.clone()?;
+        let other = self.in_time(self.maestro.other_tokens(&self.provider, &session)).await;
+        self.renewed = true;
+        let chosen = match other.and_then(|other| other) {
+            Ok(other) => Chosen::stored(&self.provider, other?),
+            Err(error) => Err(error),
+        };
+        Some(chosen.and_then(|chosen| {
+            self.chosen = chosen;
+            self.drive(operation)
+        }))
+    }
+
+    /// Waits until the request is due again; `None` if it is not to be sent again.
+    async fn wait(&mut self, error: &ProviderError) -> Option<()> {
+        let due = match self.due {
+            Some(due) => due,
+            None => {
+                let operation = self.again.as_ref()?;
+                if leaves_traces(operation) && may_have_arrived(error.kind) {
+                    return None;
+                }
+                let retries = &self.maestro.inner.config.retries;
+                let wait = retries.wait(self.tried, error, chance())?;
+                let due = Instant::now().checked_add(wait)?;
+                // Better the failure now than a late one that says less.
+                if self.deadline.is_some_and(|deadline| due >= deadline.at) {
+                    return None;
+                }
+                let (provider, tried) = (&self.provider.id, self.tried);
+                tracing::info!(%provider, tried, wait_ms = wait.as_millis(), %error, "trying again");
+                *self.due.insert(due)
+            }
+        };
+        sleep_until(due).await;
+        self.due = None;
+        self.tried += 1;
+        Some(())
+    }
+
+    /// Records how the request went, once.
+    pub(super) fn ended(&mut self, error: Option<&Error>) {
+        if !std::mem::replace(&mut self.noted, true) {
+            self.maestro.noted(&self.chosen, error);
+        }
+    }
+
+    fn drive(&self, operation: Operation) -> Result<Driver, Error> {
+        let plugin = &self.provider.plugin;
+        let library = plugin
+            .library()
+            .map_err(|source| Error::Plugin { plugin: plugin.id.to_string(), source })?;
+        let mut instance = self.provider.instance();
+        instance.session = self.chosen.info.clone();
+        let order = Order {
+            library,
+            instance,
+            operation,
+            native: Bytes::new(),
+            route: self.provider.route.clone(),
+            credential: self.chosen.credential.clone(),
+        };
+        Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
+    }
+}
+
+/// Reports whether a request changes what the vendor keeps, so that sending it twice is not the same
+/// as once.
+fn leaves_traces(operation: &Operation) -> bool {
+    match operation {
+        Operation::Chat(request) => request.context.is_some() || request.store == Some(true),
+        // Deleted twice, the second answer says that there was nothing.
+        Operation::DeleteContextChunk(_) => true,
+        _ => false,
+    }
+}
+
+/// Reports whether the vendor may have acted on a request that failed so.
+fn may_have_arrived(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::RateLimited | ErrorKind::Overloaded)
+}
+
+/// Draws evenly from 0 to 1.
+fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
+}

@@ -1,0 +1,197 @@
+//! Logins at a real authorization server: `oidc-provider` of npm, in `tests/oidc/`.
+//!
+//! Skipped, and plainly so, where there is no node or npm, or the packages cannot be had.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use crate::{
+    browser::Browser,
+    harness::{Test, workspace},
+};
+
+/// The server, until it is dropped.
+struct Oidc {
+    child: Child,
+    /// The server ends when this is closed, also when the test dies.
+    stdin: Option<ChildStdin>,
+    /// The server would die if it said more and nobody held the other end.
+    _stdout: BufReader<ChildStdout>,
+    issuer: String,
+}
+
+impl Oidc {
+    /// Starts the server on a free port; `None`, with a word about it, where that is not possible.
+    fn start() -> Option<Self> {
+        let folder = match installed() {
+            Ok(folder) => folder,
+            Err(why) => {
+                eprintln!("SKIPPED: no real OAuth server for this test: {why}");
+                return None;
+            }
+        };
+        let mut child = Command::new("node")
+            .arg("server.mjs")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).expect("the server started");
+        let issuer = said["issuer"].as_str().unwrap().to_owned();
+        Some(Self { stdin: child.stdin.take(), _stdout: stdout, child, issuer })
+    }
+
+    /// Makes a home in which `faulty-issuer` is this server.
+    fn test(&self) -> Test {
+        Test::new().plugin("faulty").config(format!(
+            "[providers.faulty-issuer]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n\
+             [providers.faulty-issuer.oauth]\nclient_id = \"maestro-test\"\n",
+            self.issuer
+        ))
+    }
+
+    /// Returns the refresh tokens that were issued, oldest first.
+    fn refresh_tokens(&self) -> Vec<String> {
+        let page = Browser::default().get(&format!("{}/test/refresh-tokens", self.issuer));
+        serde_json::from_str(&page.body).unwrap()
+    }
+}
+
+impl Drop for Oidc {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Installs the packages once, below `target`, and returns the folder.
+fn installed() -> Result<PathBuf, String> {
+    let source = workspace().join("tests/oidc");
+    let files = ["package.json", "package-lock.json", "server.mjs"];
+    let mut hash = blake3::Hasher::new();
+    for file in files {
+        hash.update(&fs::read(source.join(file)).unwrap());
+    }
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = cache.join(format!("oidc-{}", &hash.finalize().to_hex()[..16]));
+    if folder.is_dir() {
+        return runs("node", &["--version"]).map(|()| folder);
+    }
+    runs("node", &["--version"])?;
+    runs("npm", &["--version"])?;
+    // Another test may install at the same time; the first one to finish wins.
+    let fresh = tempfile::Builder::new().prefix("oidc-").tempdir_in(cache).unwrap();
+    for file in files {
+        fs::copy(source.join(file), fresh.path().join(file)).unwrap();
+    }
+    let options = ["--prefix", fresh.path().to_str().unwrap(), "--ignore-scripts", "--no-audit"];
+    runs("npm", &[&["ci"], &options[..], &["--no-fund", "--prefer-offline"]].concat())?;
+    match fs::rename(fresh.path(), &folder) {
+        Err(error) if !folder.is_dir() => Err(error.to_string()),
+        _ => Ok(folder),
+    }
+}
+
+fn runs(program: &str, args: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("`{program}` does not run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{program} {}` failed: {}", args[0], said.lines().last().unwrap_or_default()))
+}
+
+const LOGIN: [&str; 8] =
+    ["login", "faulty-issuer", "--name", "work", "--auth", "plan", "--json", "--no-browser"];
+
+/// Runs a login by loopback as one account, and returns what it said at its end.
+fn log_in(test: &Test, args: &[&str], account: &str) -> serde_json::Value {
+    let running = test.begin(args.iter().copied(), "");
+    let prompt: serde_json::Value = serde_json::from_str(&running.first_line()).unwrap();
+    let url = prompt["login"]["url"].as_str().unwrap();
+    let page = Browser::default().log_in(url, account);
+    let output = running.wait();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains("You are logged in"), "{}", page.body);
+    serde_json::from_str(output.stdout.lines().nth(1).unwrap()).unwrap()
+}
+
+#[test]
+fn a_login_with_pkce_works_and_deleting_it_revokes_it() {
+    let Some(oidc) = Oidc::start() else { return };
+    let test = oidc.test();
+    let done = log_in(&test, &LOGIN, "ada@acme.test");
+    assert_eq!(done["session"]["selector"], "faulty-issuer:work@oauth");
+    assert_eq!(done["account"], "ada@acme.test");
+    assert_eq!(done["attributes"]["id_token.email"], "ada@acme.test");
+    let listed = test.args_of(["sessions"]);
+    assert!(listed.stdout.contains("ada@acme.test"), "{}", listed.stdout);
+    let tested = test.args_of(["sessions", "test", "work"]);
+    assert_eq!(tested.stdout, "faulty-issuer:work@oauth works; you are ada@acme.test\n");
+    let tokens = oidc.refresh_tokens();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(test.grep(&tokens[0]), Vec::<PathBuf>::new());
+    let deleted = test.args_of(["sessions", "delete", "work", "--yes"]);
+    assert_eq!(
+        (deleted.stdout.as_str(), deleted.stderr.as_str()),
+        ("deleted faulty-issuer:work@oauth\n", "")
+    );
+    // The server knows the token no more.
+    assert_eq!(redeem(&oidc, &tokens[0])["error"], "invalid_grant");
+}
+
+#[test]
+fn a_login_with_a_device_code_works() {
+    let Some(oidc) = Oidc::start() else { return };
+    let test = oidc.test();
+    let args = LOGIN.into_iter().chain(["--device"]);
+    let running = test.begin(args, "");
+    let prompt: serde_json::Value = serde_json::from_str(&running.first_line()).unwrap();
+    assert_eq!(prompt["login"]["flow"], "device");
+    let url = prompt["login"]["verification_uri_complete"].as_str().unwrap();
+    let page = Browser::default().log_in(url, "ada@acme.test");
+    assert!(page.body.contains("Sign-in Success"), "{}", page.body);
+    let output = running.wait();
+    assert!(output.status.success(), "{}", output.stderr);
+    let done: serde_json::Value =
+        serde_json::from_str(output.stdout.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(done["account"], "ada@acme.test");
+    let tested = test.args_of(["sessions", "test", "work"]);
+    assert_eq!(tested.stdout, "faulty-issuer:work@oauth works; you are ada@acme.test\n");
+}
+
+#[test]
+fn a_registered_client_logs_in_without_any_configuration() {
+    let Some(oidc) = Oidc::start() else { return };
+    let test = Test::new().plugin("faulty").config(format!(
+        "[providers.faulty-issuer]\nissuer = \"{0}\"\nbase_url = \"{0}/v1\"\n",
+        oidc.issuer
+    ));
+    let args = ["login", "faulty-issuer", "--name", "work", "--auth", "registered", "--json"];
+    let args = [&args[..], &["--set", "project=p-1", "--no-browser"]].concat();
+    let done = log_in(&test, &args, "ada@acme.test");
+    assert_eq!(done["attributes"]["project"], "p-1");
+    // No id token names the account here, so the API is asked.
+    assert_eq!(done["account"], "ada@acme.test");
+    let deleted = test.args_of(["sessions", "delete", "work", "--yes"]);
+    assert_eq!(deleted.stderr, "");
+}
+
+/// Tries to renew a token as a thief would.
+fn redeem(oidc: &Oidc, token: &str) -> serde_json::Value {
+    let form = format!("grant_type=refresh_token&client_id=maestro-test&refresh_token={token}");
+    let page = Browser::default().post(&format!("{}/token", oidc.issuer), &form);
+    serde_json::from_str(&page.body).unwrap()
+}
