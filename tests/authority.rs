@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::upstream::{Reply, Request, Upstream};
+use crate::upstream::{Gate, Reply, Request, Upstream};
 
 /// The server, for tokens and for chats.
 pub(crate) struct Authority {
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) revoked: bool,
     /// Further fields of a token answer; null takes one away.
     pub(crate) fields: Value,
+    /// Holds back the answers with new tokens, which are issued by then.
+    pub(crate) hold: Gate,
     /// What is answered instead to requests for tokens, the first one first. The server has acted
     /// where the second part says so.
     pub(crate) instead: Vec<(Reply, bool)>,
@@ -45,7 +47,9 @@ pub(crate) struct State {
 impl Authority {
     /// Starts the server; the first pair of tokens is issued.
     pub(crate) fn start() -> Self {
-        let state = State { issued: 1, accepted: [access(1)].into(), ..State::default() };
+        let hold = Gate::new();
+        hold.open();
+        let state = State { hold, issued: 1, accepted: [access(1)].into(), ..State::default() };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let upstream = Upstream::start(move |request| {
@@ -112,7 +116,7 @@ impl State {
         for (name, value) in self.fields.as_object().into_iter().flatten() {
             answer[name] = value.clone();
         }
-        Reply::json(200, &answer.to_string())
+        Reply::new(200, "application/json").wait(&self.hold).piece(answer.to_string())
     }
 
     fn rotate(&mut self) {

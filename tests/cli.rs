@@ -214,9 +214,9 @@ fn keys_come_through_stdin_or_a_file_and_stay_out_of_sight() {
     let test = test
         .args(["sessions", "list"])
         .stdout(
-            "SESSION                            DEFAULT  STATUS  SOURCE  LAST USED  ACCOUNT\n\
-             faulty-keyed:personal_lab@api_key  -        ready   stored  never      Ada\n\
-             faulty-keyed:work_lab@api_key      yes      ready   stored  never      Ada\n",
+            "SESSION                            DEFAULT  STATUS  SOURCE  EXPIRES  LAST USED  ACCOUNT  LAST ERROR\n\
+             faulty-keyed:personal_lab@api_key  -        ready   stored  -        never      Ada      -\n\
+             faulty-keyed:work_lab@api_key      yes      ready   stored  -        never      Ada      -\n",
         )
         .success()
         .args(["chat", "-m", "faulty-keyed:personal_lab/m", "hello"])

@@ -245,9 +245,9 @@ impl Running {
         said.lines().next().unwrap_or_default().to_owned()
     }
 
-    /// Waits until the command has said something on stderr.
-    pub(crate) fn wait_for_stderr(&self, text: &str) {
-        self.stderr.wait_until(|said| said.contains(text));
+    /// Waits until the command has said something on stderr, and returns all it said there.
+    pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
+        self.stderr.wait_until(|said| said.contains(text))
     }
 
     /// Asks it to end.

@@ -153,6 +153,29 @@ fn a_login_with_pkce_works_and_deleting_it_revokes_it() {
 }
 
 #[test]
+fn tokens_are_rotated_and_a_reused_one_ends_the_family() {
+    let Some(oidc) = Oidc::start() else { return };
+    let test = oidc.test();
+    log_in(&test, &LOGIN, "ada@acme.test");
+    let refreshed = test.args_of(["sessions", "refresh", "work"]);
+    assert_eq!(refreshed.stdout, "renewed the tokens of faulty-issuer:work@oauth\n");
+    let tokens = oidc.refresh_tokens();
+    assert_eq!(tokens.len(), 2);
+    let works = "faulty-issuer:work@oauth works; you are ada@acme.test\n";
+    assert_eq!(test.args_of(["sessions", "test", "work"]).stdout, works);
+    // Somebody uses the first token again: the server drops the whole family.
+    assert_eq!(redeem(&oidc, &tokens[0])["error"], "invalid_grant");
+    let output = test.args_of(["sessions", "test", "work"]);
+    assert_eq!(output.status.code(), Some(3), "{}{}", output.stdout, output.stderr);
+    assert!(output.stderr.contains("invalid_grant"), "{}", output.stderr);
+    let listed = test.args_of(["sessions"]).stdout;
+    assert!(listed.contains("needs_reauth"), "{listed}");
+    // A new login under the same name mends it.
+    log_in(&test, &[&LOGIN[..], &["--replace"]].concat(), "ada@acme.test");
+    assert_eq!(test.args_of(["sessions", "test", "work"]).stdout, works);
+}
+
+#[test]
 fn a_login_with_a_device_code_works() {
     let Some(oidc) = Oidc::start() else { return };
     let test = oidc.test();
@@ -185,6 +208,8 @@ fn a_registered_client_logs_in_without_any_configuration() {
     assert_eq!(done["attributes"]["project"], "p-1");
     // No id token names the account here, so the API is asked.
     assert_eq!(done["account"], "ada@acme.test");
+    let refreshed = test.args_of(["sessions", "refresh", "work"]);
+    assert!(refreshed.status.success(), "{}", refreshed.stderr);
     let deleted = test.args_of(["sessions", "delete", "work", "--yes"]);
     assert_eq!(deleted.stderr, "");
 }

@@ -60,7 +60,10 @@ fn dropped(bytes: &[u8]) -> Test {
 #[test]
 fn a_file_brings_its_providers_and_takes_them_away_again() {
     let test = Test::new().plugin("faulty");
-    assert_eq!(provider_ids(&test.maestro()), ["faulty", "faulty-keyed", "faulty-oauth"]);
+    assert_eq!(
+        provider_ids(&test.maestro()),
+        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+    );
     let without_copies = |test: &Test| -> BTreeMap<PathBuf, u64> {
         test.tree().into_iter().filter(|(path, _)| !path.starts_with("cache/plugins")).collect()
     };
@@ -68,13 +71,16 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
 
     let test = test.plugin("echo");
     let maestro = test.maestro();
-    assert_eq!(provider_ids(&maestro), ["echo", "faulty", "faulty-keyed", "faulty-oauth"]);
+    assert_eq!(
+        provider_ids(&maestro),
+        ["echo", "faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+    );
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello");
     fs::remove_file(test.plugin_path("echo")).unwrap();
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello", "what runs goes on");
 
     let maestro = test.maestro();
-    assert_eq!(provider_ids(&maestro), ["faulty", "faulty-keyed", "faulty-oauth"]);
+    assert_eq!(provider_ids(&maestro), ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]);
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).problem(), "no provider `echo`");
     assert_eq!(without_copies(&test), before);
 }

@@ -508,7 +508,8 @@ fn what_the_vendor_keeps_is_not_asked_for_twice() {
 #[test]
 fn a_caller_has_only_so_much_patience() {
     let gate = Gate::new();
-    let stage = vendor("lab").stage(move |wire, _| wire.says(&gate));
+    let held = gate.clone();
+    let stage = vendor("lab").stage(move |wire, _| wire.says(&held));
     let call = Call::default().deadline(Some(Duration::from_millis(200)));
     let answer = stage.ask_with(question(), call);
     assert_eq!(answer.text(), "Riga is ", "what came in time is kept");

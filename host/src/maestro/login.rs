@@ -321,6 +321,7 @@ impl Maestro {
             made_at: docs_url,
             kept,
             settings: provider.settings.clone(),
+            asked: request.facts.clone(),
             installation,
             transport: Arc::clone(&self.inner.transport),
             tls: provider.route.tls.clone(),
@@ -495,6 +496,22 @@ pub(super) fn facts(
         }
     }
     Ok(facts)
+}
+
+/// Returns what a session would be bound to now: its provider's plugin and origins, and where its own
+/// tokens are renewed and revoked, which its login has shown.
+pub(super) fn binding_of(provider: &Provider, credential: &Credential) -> Binding {
+    let api = provider.binding();
+    let Some(tokens) = credential.tokens() else { return api };
+    let urls = [&tokens.token_endpoint, &tokens.revocation_endpoint];
+    let approved = &credential.binding;
+    let own = urls
+        .into_iter()
+        .filter_map(|url| url::Url::parse(url).ok())
+        .filter(|url| approved.allows(approved.plugin(), url))
+        .map(|url| url.origin().ascii_serialization());
+    let origins: Vec<String> = api.origins().iter().cloned().chain(own).collect();
+    Binding::new(api.plugin().clone(), origins).expect("our origins are origins")
 }
 
 /// Binds a login to what the user was shown: the plugin, and the origins of API, tokens and

@@ -25,8 +25,8 @@ use crate::{
     },
     plugin::registry::Provider,
     session::{
-        AuthType, Binding, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
-        SessionInfo, SessionSelector, SessionStatus, Sessions, TokenSet,
+        AuthType, Binding, BindingChange, Credential, Login, OpenSession, Renewal, SessionError,
+        SessionFilter, SessionInfo, SessionSelector, SessionStatus, Sessions, TokenSet,
     },
 };
 
@@ -245,10 +245,7 @@ impl Maestro {
     ///
     /// Unknown or ambiguous selectors.
     pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
-        let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
-        let sessions = self.sessions().await?;
-        let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
+        let (_, open, binding) = self.binding_now(selector).await?;
         Ok(open.credential.binding.change_to(&binding))
     }
 
@@ -258,11 +255,23 @@ impl Maestro {
     ///
     /// Unknown or ambiguous selectors.
     pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
-        let info = self.stored_session(selector).await?;
-        let binding = self.ready_provider(info.provider.as_str())?.binding();
+        let (info, _, binding) = self.binding_now(selector).await?;
         let sessions = self.sessions().await?;
         let approved = sessions.blocking(move |s| s.approve(&info.id, &binding, &stamp())).await?;
         Ok(approved.into())
+    }
+
+    /// Opens a session and says what it would be bound to now.
+    async fn binding_now(
+        &self,
+        selector: &str,
+    ) -> Result<(SessionInfo, OpenSession, Binding), Error> {
+        let info = self.stored_session(selector).await?;
+        let provider = self.ready_provider(info.provider.as_str())?;
+        let id = info.id.clone();
+        let open = self.sessions().await?.blocking(move |s| s.open_id(&id)).await?;
+        let binding = super::login::binding_of(provider, &open.credential);
+        Ok((info, open, binding))
     }
 
     /// Lists sessions that were neither made nor used for some days.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use plugin_api::auth::OAuthScheme;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -138,6 +138,8 @@ pub(crate) struct Setup {
     pub(crate) kept: Option<Kept>,
     /// The provider's settings.
     pub(crate) settings: BTreeMap<String, Value>,
+    /// What the user was asked for.
+    pub(crate) asked: BTreeMap<String, String>,
     /// The installation's id, if the scheme asks for it.
     pub(crate) installation: Option<String>,
     /// How requests go out.
@@ -195,7 +197,7 @@ impl Attempt {
             client_id: &client.id,
             redirect_uri: &redirect_uri,
             state: state.expose_secret(),
-            nonce: nonce.as_ref().map(|nonce| nonce.expose_secret()),
+            nonce: nonce.as_ref().map(ExposeSecret::expose_secret),
             challenge: pkce.as_ref().map(|pkce| pkce.challenge.as_str()),
             first: setup.kept.is_none(),
         }
@@ -319,7 +321,8 @@ async fn client(
     }
 }
 
-/// Returns what stands for the host's names in the scheme's parameters.
+/// Returns what stands for names in the scheme's parameters, beside the settings: what the user was
+/// asked for, and what is the host's, which goes first.
 fn facts(
     setup: &Setup,
     redirect_uri: &str,
@@ -333,7 +336,9 @@ fn facts(
         ("nonce", nonce.map(text)),
         ("installation", setup.installation.clone()),
     ];
-    facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    let mut all = setup.asked.clone();
+    all.extend(facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    all
 }
 
 /// Reports whether the scheme wants to know the installation.

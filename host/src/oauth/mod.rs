@@ -5,6 +5,7 @@
 //! out; no vendor is named. Here does *not* live: how tokens are kept (`session`), where they are put
 //! into requests (`transport`), and which session serves a request (`maestro`).
 //!
+//! Requests go out through the transport; the only port that is opened is the one of [`loopback`].
 //! Nothing that a server sent is ever searched for placeholders, and no secret reaches an error text.
 
 mod answer;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     oauth::{
@@ -143,7 +143,7 @@ impl Redeem {
         let check = Check {
             issuer: &self.setup.endpoints.issuer,
             client_id: &self.client.id,
-            nonce: self.nonce.as_ref().map(|nonce| nonce.expose_secret()),
+            nonce: self.nonce.as_ref().map(ExposeSecret::expose_secret),
             now_s: local_now_s().saturating_add(tokens.clock_skew_s),
         };
         let claims = id_token::verify(token.expose_secret(), &keys, &check)?;

@@ -393,8 +393,8 @@ impl Drop for Seat {
 
 /// How often a caller starts over when others' flights do not give what it needs.
 const MAX_FLIGHTS: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Up to 64 s.
-const MAX_DOUBLINGS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Up to 80 s.
+const MAX_DOUBLINGS: u32 = 4;
 /// However long a server asks to wait.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);

@@ -56,7 +56,8 @@ const ISSUED: OAuthSpec = OAuthSpec::new()
     .id_token(true)
     .attributes(&["id_token.email"]);
 
-/// A public client at named endpoints, without revocation and without an id token.
+/// A public client at named endpoints, without revocation and without an id token; the fact that may
+/// be given is told at the authorization.
 const BARE: OAuthSpec = OAuthSpec::new()
     .id("bare")
     .authorization_url("{issuer}/authorize")
@@ -65,4 +66,6 @@ const BARE: OAuthSpec = OAuthSpec::new()
     .client_id("everyone")
     .scopes(&["use"])
     .flows(&["loopback", "device"])
+    .authorization_params(&["project={project}"])
+    .asks(&[AskSpec::new("project").help("a project").optional(true)])
     .attributes(&["account.email_address", "plan"]);

@@ -33,6 +33,7 @@ impl Provider for Gemini {
         .description("Google's Gemini models, by API key or by your own Google OAuth client.")
         .instances(true)
         .providers(manifest::PROVIDERS)
+        .profiles(manifest::PROFILES)
         .settings(manifest::SETTINGS);
 }
 

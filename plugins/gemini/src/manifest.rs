@@ -46,6 +46,7 @@ pub(crate) const PROVIDERS: &[ProviderSpec] = &[ProviderSpec::new("gemini")
     .display_name("Google Gemini")
     .base_url("https://generativelanguage.googleapis.com")
     .auth(&[API_KEY, OAUTH])
+    .profile("gemini")
     .dialects(&["gemini"])
     .docs_url("https://ai.google.dev/gemini-api/docs")
     .features(&[
@@ -58,6 +59,11 @@ pub(crate) const PROVIDERS: &[ProviderSpec] = &[ProviderSpec::new("gemini")
         Feature::Reasoning,
         Feature::Citations,
     ])];
+
+/// One set, without values: a server of the user's own that names it takes its key where the vendor
+/// does, and not as a bearer's token.
+pub(crate) const PROFILES: &[ProfileSpec] = &[ProfileSpec::new("gemini")
+    .description("Servers that speak Gemini's format and take a key as the vendor does.")];
 
 /// All settings, as `[providers.NAME]` takes them.
 pub(crate) const SETTINGS: &[SettingSpec] = &[

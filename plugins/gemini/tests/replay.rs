@@ -458,6 +458,8 @@ fn the_manifest_says_how_to_log_in() {
     let manifest = Manifest::from_json(&json).unwrap();
     let provider = &manifest.providers[0];
     assert_eq!(provider.id, "gemini");
+    // Without the profile a server of the user's own would get its key as a bearer's token.
+    assert!(manifest.profile(&provider.profile).is_some() && manifest.instances);
     let [AuthScheme::ApiKey(key), AuthScheme::OAuth(oauth)] = &provider.auth[..] else {
         panic!("expected a key and a login, found {:?}", provider.auth);
     };

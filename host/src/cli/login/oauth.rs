@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{LoginArgs, browser};
 use crate::{
@@ -32,19 +33,12 @@ pub(super) async fn run(
     request.facts = args.facts(&plan.asks, output)?;
     request.replace = args.replace;
     request.patience = args.patience();
-    let mut login = maestro.begin_login(&plan, request).await?;
-    prompt(login.prompt(), args, output)?;
-    if matches!(login.prompt(), LoginPrompt::Paste { .. }) {
-        login = pasted(login, output).await?;
-    }
-    let ear = *output;
-    let login = login.on_refused(move |error| {
-        ear.warn(&format!("{error}; still waiting for the right one"));
-    });
+    let login = maestro.begin_login(&plan, request).await?;
+    // Listens before the user is told about it.
+    let mut interrupts = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
     let done = tokio::select! {
-        done = maestro.complete_login(login) => done?,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("failed to wait for Ctrl-C")?;
+        done = walk_through(login, args, maestro, output) => done?,
+        _ = interrupts.recv() => {
             output.note("the login was given up; nothing is stored");
             return Err(Failure::Interrupted);
         }
@@ -54,6 +48,24 @@ pub(super) async fn run(
         known => known.clone(),
     };
     report(&done, who.as_deref(), output)
+}
+
+/// Brings user and vendor together.
+async fn walk_through(
+    mut login: PendingLogin,
+    args: &LoginArgs,
+    maestro: &Maestro,
+    output: &Output,
+) -> Result<LoggedIn, Failure> {
+    prompt(login.prompt(), args, output)?;
+    if matches!(login.prompt(), LoginPrompt::Paste { .. }) {
+        login = pasted(login, output).await?;
+    }
+    let ear = *output;
+    let login = login.on_refused(move |error| {
+        ear.warn(&format!("{error}; still waiting for the right one"));
+    });
+    Ok(maestro.complete_login(login).await?)
 }
 
 fn show(plan: &OAuthPlan, output: &Output) {

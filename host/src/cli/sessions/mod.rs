@@ -146,19 +146,40 @@ async fn list(args: &ListArgs, maestro: &Maestro, output: &Output) -> Outcome {
 
 /// Lists sessions for people.
 fn table(sessions: &[SessionView]) -> Table {
-    let mut table = Table::new(&["SESSION", "DEFAULT", "STATUS", "SOURCE", "LAST USED", "ACCOUNT"]);
+    let mut table = Table::new(&[
+        "SESSION",
+        "DEFAULT",
+        "STATUS",
+        "SOURCE",
+        "EXPIRES",
+        "LAST USED",
+        "ACCOUNT",
+        "LAST ERROR",
+    ]);
     for session in sessions {
         table.row([
             session.selector.clone(),
             if session.is_default { "yes" } else { "" }.to_owned(),
             session.status.to_string(),
             session.source.to_owned(),
+            time::date_or(session.expires_at, ""),
             time::date_or(session.last_used_at, "never"),
             session.account.clone().unwrap_or_default(),
+            beginning(session.last_error.as_deref().unwrap_or_default()),
         ]);
     }
     table
 }
+
+/// Returns as much of an error as a column bears; `sessions show` has all of it.
+fn beginning(error: &str) -> String {
+    match error.char_indices().nth(MAX_ERROR) {
+        Some((end, _)) => format!("{}…", &error[..end]),
+        None => error.to_owned(),
+    }
+}
+
+const MAX_ERROR: usize = 60;
 
 fn show(session: &SessionView, output: &Output) -> Outcome {
     let mut sheet = Sheet::default();

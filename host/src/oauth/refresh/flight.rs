@@ -48,7 +48,7 @@ impl Flight<'_> {
             if self.sessions.take_lease(self.id, &holder, LEASE_S, local_now_s())?.is_none() {
                 break;
             }
-            if matches!(self.need, Need::Usable { waiting: false }) {
+            if self.is_background() {
                 return Ok(open);
             }
             while self.sessions.is_leased(self.id, local_now_s())? {
@@ -169,11 +169,18 @@ impl Flight<'_> {
             return Ok(if holds(&stored, used) { Next::Stop(error) } else { Next::Again(error) });
         }
         if matches!(error, TokenError::Unknown { .. } | TokenError::Invalid { .. }) {
-            // The attempt stays on record. Tried again at once: whether the token still works will
-            // not be clearer later.
+            // The attempt stays on record.
             let renewal = Renewal { attempts: attempts.saturating_add(1), rejected: None };
-            self.store(used, Outcome::Failed(&text), |open| with_renewal(open, renewal.clone()))?;
-            return Ok(Next::Again(error.into()));
+            let stored = self
+                .store(used, Outcome::Failed(&text), |open| with_renewal(open, renewal.clone()))?;
+            // Who waits has it tried again at once: whether the token still works will not be clearer
+            // later. In the background there is time, and a program that ends should not wait twice.
+            let error = RefreshError::Token(error);
+            if self.is_background() && holds(&stored, used) {
+                self.refresher.pause(self.id, stored.info.generation, &error);
+                return Ok(Next::Stop(error));
+            }
+            return Ok(Next::Again(error));
         }
         // The server did not act, so the attempt does not count.
         let renewal = Renewal { attempts, rejected: None };
@@ -255,6 +262,10 @@ impl Flight<'_> {
 
     fn aim(&self, open: &OpenSession) -> Aim {
         self.refresher.aim(open, self.need, self.source)
+    }
+
+    fn is_background(&self) -> bool {
+        matches!(self.need, Need::Usable { waiting: false })
     }
 
     fn read(&self) -> Renewed {
