@@ -153,7 +153,8 @@ fn models_have_the_shape_of_the_client_and_chat_models_come_first() {
 #[test]
 fn vectors_come_in_both_dialects() {
     let upstream = Upstream::start(server);
-    let gateway = Gateway::start(&home(&upstream, ""));
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
     let body = json!({"model": "lab/embed-1", "input": ["a", "b"]});
     let answer = gateway.post("/v1/embeddings", body.to_string()).json();
     assert_eq!(answer["data"][0]["embedding"], json!([1.0, 0.5]));
@@ -171,7 +172,8 @@ fn vectors_come_in_both_dialects() {
 #[test]
 fn names_are_found_as_aliases_refs_and_bare_names() {
     let upstream = Upstream::start(server);
-    let gateway = Gateway::start(&home(&upstream, "[aliases]\nfast = \"lab/m\"\n"));
+    let test = home(&upstream, "profile = \"vllm\"\n[aliases]\nfast = \"lab/m\"\n");
+    let gateway = Gateway::start(&test);
     for (name, served) in [
         ("fast", "lab/m"),
         ("lab/m", "lab/m"),
@@ -190,7 +192,8 @@ fn names_are_found_as_aliases_refs_and_bare_names() {
 #[test]
 fn an_unknown_model_names_the_nearest_in_each_dialect() {
     let upstream = Upstream::start(server);
-    let gateway = Gateway::start(&home(&upstream, ""));
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
     let said = json!([{"role": "user", "content": "x"}]);
     let messages = json!({"model": "mistral-smal", "max_tokens": 9, "messages": said});
     let answer = gateway.post("/v1/messages", messages.to_string());
@@ -214,8 +217,9 @@ fn the_next_target_of_an_alias_answers_when_the_first_fails() {
         _ => says(&["fine"]),
     });
     let more = "models = [\"m\"]\n[aliases]\nsafe = [\"lab/busy\", \"lab/broken\", \"lab/m\"]\n\
-                strict = [\"lab/wrong\", \"lab/m\"]\nlost = [\"lab/broken\", \"lab/busy\"]\n";
-    let gateway = Gateway::start(&home(&upstream, more));
+                strict = [\"lab/wrong\", \"lab/m\"]\nlost = [\"lab/broken\", \"lab/busy\"]\n[retries]\nmax = 0\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
     for stream in [false, true] {
         let answer = gateway.post(CHAT, chat("safe", stream));
         assert_eq!(answer.header("x-maestro-served"), "lab/m", "{}", answer.body);
@@ -258,7 +262,7 @@ fn a_session_is_chosen_by_ref_header_path_and_key() {
     // Two sessions and no default: the client is told which there are.
     let answer = gateway.post(CHAT, &body);
     assert_eq!(answer.status, 400, "{}", answer.body);
-    assert!(answer.body.contains("lab:home, lab:work"), "{}", answer.body);
+    assert!(answer.body.contains("`lab:home`, `lab:work`"), "{}", answer.body);
     let answer = gateway.ask("POST", CHAT, &[("x-maestro-session", "nobody")], &body);
     assert_eq!(answer.status, 400, "{}", answer.body);
     for request in upstream.requests() {
@@ -291,7 +295,8 @@ fn failures_upstream_keep_their_meaning() {
             _ => Reply::nothing(),
         }
     });
-    let gateway = Gateway::start(&home(&upstream, "models = [\"m\"]\n"));
+    let test = home(&upstream, "models = [\"m\"]\n[retries]\nmax = 0\n");
+    let gateway = Gateway::start(&test);
     for stream in [false, true] {
         for (model, status, again) in [
             ("lab/limited", 429, "true"),
@@ -317,11 +322,13 @@ fn failures_upstream_keep_their_meaning() {
 #[test]
 fn health_is_told_without_a_key() {
     let upstream = Upstream::start(server);
-    let gateway = Gateway::start(&home(&upstream, ""));
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
     // Probes come under whatever name the machine has.
     let named = [("host", "10.1.2.3:4141")];
     assert_eq!(gateway.get("/healthz", &named).body, "ok\n");
     assert_eq!(gateway.get("/readyz", &named).status, 200);
     assert_eq!(gateway.ask("HEAD", "/", &[], "").status, 200);
-    assert_eq!(Gateway::start(&Test::new()).get("/readyz", &[]).status, 503);
+    let bare = Test::new();
+    assert_eq!(Gateway::start(&bare).get("/readyz", &[]).status, 503);
 }

@@ -250,6 +250,11 @@ impl Running {
         self.stderr.wait_until(|said| said.contains(text))
     }
 
+    /// Returns what it has said on stderr so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        self.stderr.wait(|_| true)
+    }
+
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -37,6 +37,7 @@ pub use crate::{
     plugin::honesty::Check,
 };
 pub use ask::{Call, ChatStream};
+pub use catalog::SessionOf;
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use error::Error;

@@ -13,7 +13,7 @@ use crate::{
 
 /// A running gateway; killed when it is dropped.
 pub(super) struct Gateway {
-    pub(super) running: Running,
+    running: Option<Running>,
     pub(super) url: String,
 }
 
@@ -47,7 +47,7 @@ impl Gateway {
         let running = test.begin(args, "");
         let url = running.first_line();
         assert!(url.starts_with("http://"), "no gateway: {}", running.wait().stderr);
-        Self { running, url }
+        Self { running: Some(running), url }
     }
 
     pub(super) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -119,12 +119,31 @@ impl Gateway {
         Ok(Connection { stream, read: Vec::new() })
     }
 
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        self.running.as_ref().expect("it runs").terminate();
+    }
+
     /// Stops it and returns what it said; it must end well.
     pub(super) fn stop(self) -> Output {
-        self.running.terminate();
-        let output = self.running.wait();
+        self.terminate();
+        self.end()
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(super) fn end(mut self) -> Output {
+        let output = self.running.take().expect("it runs").wait();
         assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
         output
+    }
+}
+
+impl Drop for Gateway {
+    /// Shows the gateway's log with a test that fails.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.as_ref().filter(|_| std::thread::panicking()) {
+            eprintln!("--- the gateway said\n{}", running.stderr_so_far());
+        }
     }
 }
 

@@ -171,15 +171,51 @@ async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, Refusal> {
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// Refuses an object that says a field twice: which one counts would be anyone's guess, and a proxy
-/// before us and a vendor behind us might guess differently.
-pub(super) fn refuse_duplicates(body: &[u8]) -> Result<(), RequestError> {
+/// Refuses what no honest client sends, before anything of it is believed.
+///
+/// Nesting without bound would be lost somewhere on the way, or overflow somebody's stack. Of a field
+/// that is there twice nobody can say which one counts, and a proxy before us and a vendor behind us
+/// might disagree.
+pub(super) fn check(body: &[u8]) -> Result<(), RequestError> {
+    if depth(body) > MAX_DEPTH {
+        let message = format!("is nested deeper than {MAX_DEPTH} levels");
+        return Err(RequestError::new("", format!("the body {message}")));
+    }
     match serde_json::from_slice(body) {
         Ok(Fields { twice: Some(name) }) => Err(RequestError::new(name, "is there twice")),
         // What is no object is told better by the dialect.
         _ => Ok(()),
     }
 }
+
+/// Counts how deep brackets are nested outside of strings; of what is no JSON, some number.
+fn depth(body: &[u8]) -> usize {
+    let (mut deepest, mut now, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in body {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// As deep as everything behind reads.
+const MAX_DEPTH: usize = 120;
 
 /// The names at the top of a body.
 struct Fields {
@@ -219,11 +255,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nesting_has_a_bound() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(depth(nested(7).as_bytes()), 7);
+        assert_eq!(depth(br#"{"a":"[[[\"[[","b":[{}]}"#), 3);
+        let body = |levels| format!("{{\"x\":{}}}", nested(levels));
+        assert_eq!(check(body(MAX_DEPTH - 1).as_bytes()), Ok(()));
+        assert!(check(body(MAX_DEPTH).as_bytes()).is_err());
+    }
+
+    #[test]
     fn a_field_stands_once() {
-        let twice = refuse_duplicates(br#"{"model":"a","x":{"a":1,"a":2},"model":"b"}"#);
+        let twice = check(br#"{"model":"a","x":{"a":1,"a":2},"model":"b"}"#);
         assert_eq!(twice.unwrap_err().to_string(), "`model`: is there twice");
         for fine in [&br#"{"model":"a","x":{"a":1,"a":2}}"#[..], b"[]", b"{", b"\xff"] {
-            assert_eq!(refuse_duplicates(fine), Ok(()));
+            assert_eq!(check(fine), Ok(()));
         }
     }
 }

@@ -11,7 +11,7 @@ use plugin_api::{
 
 use super::{
     Call, Gateway,
-    body::{Body, refuse_duplicates},
+    body::{self, Body},
     dialect::{Asked, ChatForm, Head},
     failure::Refusal,
     record::Record,
@@ -46,7 +46,7 @@ impl Gateway {
         body: Bytes,
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
-        refuse_duplicates(&body)?;
+        body::check(&body)?;
         let asked = form.decode(&body)?;
         // All that is needed of it is in the request now; a long chat need not hold it.
         drop(body);
@@ -109,7 +109,8 @@ impl Gateway {
 
     /// Finds what a model name stands for, as far as the client may ask it.
     pub(super) async fn targets(&self, call: &Call, name: &str) -> Result<Vec<Target>, Refusal> {
-        let found = self.maestro.find_model(name, call.dialect.as_str()).await?;
+        let found =
+            self.maestro.find_model(name, call.dialect.as_str(), &call.session_of()).await?;
         let allowed: Vec<Target> = found
             .into_iter()
             .filter(|model| call.may_ask(model.provider.as_str(), model.model.as_str()))
@@ -157,7 +158,7 @@ async fn open(
                 tracing::info!(%model, "no answer: {}", maestro::one_line(&error));
                 let hopeless = !another_may_do(&error);
                 // The last failure is told, because it is what is wrong when all are.
-                failure = Some(with_nearest(maestro, error, model).await);
+                failure = Some(with_nearest(maestro, error, model, call).await);
                 if hopeless {
                     break;
                 }
@@ -216,14 +217,13 @@ fn another_may_do(error: &Error) -> bool {
 }
 
 /// Adds the nearest models to a provider's word that there is none of that name.
-async fn with_nearest(maestro: &Maestro, error: Error, model: &ModelRef) -> Error {
+async fn with_nearest(maestro: &Maestro, error: Error, model: &ModelRef, call: &Call) -> Error {
     if error.provider_error().is_none_or(|error| error.kind != ErrorKind::NotFound) {
         return error;
     }
-    match maestro.unknown_model(&format!("{}/{}", model.provider, model.model)).await {
-        Error::UnknownModel { nearest, .. }
-            if nearest.is_empty() || nearest.contains(&model.to_string()) =>
-        {
+    let name = format!("{}/{}", model.provider, model.model);
+    match maestro.unknown_model(&name, &call.session_of()).await {
+        Error::UnknownModel { nearest, .. } if nearest.is_empty() || nearest.contains(&name) => {
             error
         }
         unknown => unknown,

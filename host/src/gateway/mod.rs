@@ -159,6 +159,11 @@ impl Call {
         self.session.clone().or_else(own)
     }
 
+    /// Returns the same as a function.
+    fn session_of(&self) -> impl Fn(&plugin_api::ProviderId) -> Option<String> + Send + Sync {
+        |provider| self.session_for(provider)
+    }
+
     /// Reports whether the client's key may ask for a model of a provider.
     fn may_ask(&self, provider: &str, model: &str) -> bool {
         self.client.as_ref().is_none_or(|client| client.may_ask(provider, model))

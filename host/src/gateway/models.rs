@@ -42,7 +42,7 @@ impl Gateway {
     }
 
     async fn all_models(&self, call: &Call) -> Vec<Model> {
-        let listed = self.maestro.known_models().await;
+        let listed = self.maestro.known_models(&call.session_of()).await;
         let (mut chats, mut others) = (Vec::new(), Vec::new());
         for (provider, models) in &listed {
             let allowed = |model: &&Model| call.may_ask(provider.as_str(), model.id.as_str());

@@ -6,7 +6,7 @@ use plugin_api::error::ErrorKind;
 
 use super::{
     Call, Gateway,
-    body::{Body, refuse_duplicates},
+    body::{self, Body},
     chat::{Target, served_by, tell},
     failure::Refusal,
     record::Record,
@@ -21,7 +21,7 @@ impl Gateway {
         body: &[u8],
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
-        refuse_duplicates(body)?;
+        body::check(body)?;
         let (request, base64) = match form {
             EmbedForm::OpenAi => {
                 let decoded = openai_chat::embeddings::decode_request(body)?;
@@ -50,7 +50,7 @@ impl Gateway {
         body: &[u8],
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
-        refuse_duplicates(body)?;
+        body::check(body)?;
         let request = call.dialect.decode_count(model, body)?;
         record.model(request.model.as_str());
         let target = self.one_target(call, request.model.as_str()).await?;

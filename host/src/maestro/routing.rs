@@ -1,6 +1,6 @@
 //! Which models a client's name for one stands for.
 
-use super::{Error, Maestro};
+use super::{Error, Maestro, SessionOf};
 use crate::{
     router::{Alias, ModelRef},
     suggest::several,
@@ -17,7 +17,12 @@ impl Maestro {
     ///
     /// [`Error::UnknownModel`] with the three nearest, [`Error::AmbiguousModel`],
     /// [`Error::ModelRef`].
-    pub async fn find_model(&self, name: &str, dialect: &str) -> Result<Vec<ModelRef>, Error> {
+    pub async fn find_model(
+        &self,
+        name: &str,
+        dialect: &str,
+        session_of: SessionOf<'_>,
+    ) -> Result<Vec<ModelRef>, Error> {
         if let Some(alias) = self.inner.config.aliases.get(name) {
             return alias_targets(alias);
         }
@@ -27,7 +32,7 @@ impl Maestro {
                 return Ok(vec![name.parse()?]);
             }
         }
-        let listed = self.known_models().await;
+        let listed = self.known_models(session_of).await;
         let listing: Vec<&str> = listed
             .iter()
             .filter(|(_, models)| models.iter().any(|model| is_called(model, name)))
@@ -51,12 +56,12 @@ impl Maestro {
         {
             return Ok(vec![format!("{provider}/{name}").parse()?]);
         }
-        Err(self.unknown_model(name).await)
+        Err(self.unknown_model(name, session_of).await)
     }
 
     /// Makes the error for a model that nobody serves, with the three nearest.
-    pub async fn unknown_model(&self, name: &str) -> Error {
-        let listed = self.known_models().await;
+    pub async fn unknown_model(&self, name: &str, session_of: SessionOf<'_>) -> Error {
+        let listed = self.known_models(session_of).await;
         let refs = listed.iter().flat_map(|(provider, models)| {
             models.iter().map(move |model| format!("{provider}/{}", model.id))
         });
@@ -89,7 +94,12 @@ impl Maestro {
     }
 
     async fn only_native(&self, dialect: &str) -> Option<String> {
-        let ready = self.list_providers().await.into_iter().filter(|provider| provider.ready);
+        // A server on this machine that nobody configured counts for nothing here: it may not run.
+        let ready = self
+            .list_providers()
+            .await
+            .into_iter()
+            .filter(|provider| provider.ready && (provider.configured || !provider.local));
         let mut natives = ready.filter(|provider| self.speaks(provider.id.as_str(), dialect));
         match (natives.next(), natives.next()) {
             (Some(one), None) => Some(one.id.to_string()),
