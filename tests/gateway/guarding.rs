@@ -251,3 +251,37 @@ fn settings_for_tools_are_printed() {
         .stderr("error: invalid session name `a b`: expected 3 to 50 of `A-Z a-z 0-9 _ -`\n")
         .failure(2);
 }
+
+#[test]
+fn a_launched_tool_has_a_gateway_of_its_own() {
+    let upstream = Upstream::start(server);
+    // A tool that shows what it was given, asks once with its key and once without, and fails.
+    let script = "#!/bin/sh\n\
+        echo \"$@\"\n\
+        ask() { curl -s -o /dev/null -w '%{http_code}\\n' \"$@\" \"$ANTHROPIC_BASE_URL/v1/models\"; }\n\
+        ask -H \"authorization: Bearer $ANTHROPIC_AUTH_TOKEN\"\n\
+        ask\n\
+        exit 7\n";
+    let test = home(&upstream, "").write("bin/claude", script);
+    let tool = test.home().join("bin/claude");
+    let mut mode = std::fs::metadata(&tool).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    std::fs::set_permissions(&tool, mode).unwrap();
+    let path = format!(
+        "{}:{}",
+        test.home().join("bin").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    test.env("PATH", path)
+        .args(["launch", "claude", "--session", "work", "-m", "lab/m", "--", "--continue"])
+        .stdout("--model lab/m --continue\n200\n401\n")
+        .stderr("`claude` ended with status 7\n")
+        .failure(7)
+        .env("PATH", "/nowhere")
+        .args(["launch", "codex"])
+        .stderr(
+            "error: failed to start `codex`: No such file or directory (os error 2)\n\n\
+             hint: install `codex`, or put it on the PATH\n",
+        )
+        .failure(1);
+}

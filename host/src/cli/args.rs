@@ -10,6 +10,7 @@ use crate::cli::{
     embed::EmbedArgs,
     env::EnvArgs,
     keys::KeysArgs,
+    launch::LaunchArgs,
     login::LoginArgs,
     models::ModelsArgs,
     plugin::PluginArgs,
@@ -68,6 +69,8 @@ pub(super) enum Command {
     Conversations(ConversationsArgs),
     /// Serve OpenAI's, Anthropic's and Gemini's clients with every provider
     Serve(ServeArgs),
+    /// Run Claude Code, Codex or Gemini CLI with any model and session
+    Launch(LaunchArgs),
     /// Make, list and take back keys of the gateway's clients
     #[command(visible_alias = "key")]
     Keys(KeysArgs),

@@ -59,6 +59,9 @@ pub(super) enum Failure {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// A tool that was run failed; it has said why itself.
+    #[error("the tool ended with status {0}")]
+    Child(u8),
     /// It failed, and all about it has been printed.
     #[error("failed")]
     Said,
@@ -95,12 +98,13 @@ impl Failure {
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
+            Self::Child(code) => *code,
         }
     }
 
     /// Returns whether anything has to be printed about it.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Said)
+        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Child(_) | Self::Said)
     }
 
     /// Returns what to do about it.
@@ -124,7 +128,7 @@ impl Failure {
             Self::Start(StartError::Listen { .. }) => "io",
             Self::Config(_) | Self::Home(_) => "config",
             Self::Start(_) | Self::Usage { .. } => "usage",
-            Self::Request { .. } | Self::Said => "request",
+            Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
         }

@@ -20,6 +20,7 @@ mod embed;
 mod env;
 mod failure;
 mod keys;
+mod launch;
 mod login;
 mod models;
 mod output;
@@ -76,6 +77,7 @@ fn run(command: Command, output: &Output) -> Outcome {
             let workers = std::thread::available_parallelism().map_or(WORKERS, usize::from);
             wait_on(workers, serve::run(args, open()?, output))
         }
+        Command::Launch(args) => wait(launch::run(args, open()?, output)),
         Command::Keys(args) => wait(keys::run(args, &open()?, output)),
         Command::Env(args) => env::run(&args, &read_config()?, output),
         Command::Plugin(args) => plugin::run(args, &open()?, output),

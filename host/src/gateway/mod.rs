@@ -28,10 +28,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-pub use server::{Server, StartError};
+pub use server::{Private, Server, StartError};
 
 use self::{
-    auth::Rates,
+    auth::{Entry, Rates},
     body::Body,
     dialect::Dialect,
     failure::Refusal,
@@ -47,8 +47,7 @@ use crate::{
 struct Gateway {
     maestro: Maestro,
     settings: ServeConfig,
-    /// Whether a client must show a key even while none exists.
-    keys_required: bool,
+    entry: Entry,
     rates: Rates,
 }
 
@@ -63,9 +62,9 @@ struct Call {
 }
 
 impl Gateway {
-    fn new(maestro: Maestro, keys_required: bool) -> Self {
+    fn new(maestro: Maestro, entry: Entry) -> Self {
         let settings = maestro.config().serve.clone();
-        Self { maestro, settings, keys_required, rates: Rates::default() }
+        Self { maestro, settings, entry, rates: Rates::default() }
     }
 
     /// Answers a request; failures too are answers.

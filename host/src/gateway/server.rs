@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -16,16 +16,18 @@ use std::{
 use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::SecretString;
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
-use super::Gateway;
+use super::{Gateway, auth::Entry};
 use crate::{
     config::ServeConfig,
     maestro::{Error, Maestro},
+    session::{SessionError, random},
 };
 
 /// Why the gateway does not start.
@@ -84,6 +86,31 @@ pub struct Server {
     settings: ServeConfig,
 }
 
+/// A gateway for one process, and the key that it is given.
+pub struct Private {
+    server: Server,
+    key: SecretString,
+}
+
+impl Private {
+    /// Returns where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Returns the only key that it takes.
+    #[must_use]
+    pub fn key(&self) -> &SecretString {
+        &self.key
+    }
+
+    /// As [`Server::run`].
+    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+        self.server.run(stop).await
+    }
+}
+
 impl Server {
     /// Listens, if that is safe: beyond this machine only with client keys, and only if `plaintext`
     /// says that somebody else sees to the encryption.
@@ -111,8 +138,26 @@ impl Server {
         let listener = TcpListener::bind(resolved.as_slice()).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let settings = maestro.config().serve.clone();
-        let gateway = Arc::new(Gateway::new(maestro, exposed));
+        let gateway = Arc::new(Gateway::new(maestro, Entry::Clients { keys_required: exposed }));
         Ok(Self { listener, address, gateway, settings })
+    }
+
+    /// Listens on a free port of this machine, for whoever is given the key, drawn for this once.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Listen`], or [`StartError::Maestro`] without randomness.
+    pub async fn private(maestro: Maestro) -> Result<Private, StartError> {
+        let drawn = || Ok(format!("{}{}", random::id()?, random::id()?));
+        let key = drawn().map_err(|error| Error::from(SessionError::Random(error)))?;
+        let loopback = (Ipv4Addr::LOCALHOST, 0);
+        let listen = |source| StartError::Listen { address: "127.0.0.1:0".into(), source };
+        let listener = TcpListener::bind(loopback).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let settings = maestro.config().serve.clone();
+        let gateway = Arc::new(Gateway::new(maestro, Entry::one_key(&key)));
+        let server = Self { listener, address, gateway, settings };
+        Ok(Private { server, key: key.into() })
     }
 
     /// Returns where it listens.
