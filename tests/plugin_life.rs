@@ -62,7 +62,7 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
     let test = Test::new().plugin("faulty");
     assert_eq!(
         provider_ids(&test.maestro()),
-        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
     );
     let without_copies = |test: &Test| -> BTreeMap<PathBuf, u64> {
         test.tree().into_iter().filter(|(path, _)| !path.starts_with("cache/plugins")).collect()
@@ -73,14 +73,17 @@ fn a_file_brings_its_providers_and_takes_them_away_again() {
     let maestro = test.maestro();
     assert_eq!(
         provider_ids(&maestro),
-        ["echo", "faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]
+        ["echo", "faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
     );
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello");
     fs::remove_file(test.plugin_path("echo")).unwrap();
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).ok(), "hello", "what runs goes on");
 
     let maestro = test.maestro();
-    assert_eq!(provider_ids(&maestro), ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth"]);
+    assert_eq!(
+        provider_ids(&maestro),
+        ["faulty", "faulty-issuer", "faulty-keyed", "faulty-oauth", "faulty-profiled"]
+    );
     assert_eq!(wait(chat(&maestro, "echo/echo", &[])).problem(), "no provider `echo`");
     assert_eq!(without_copies(&test), before);
 }
@@ -99,7 +102,7 @@ fn a_changed_file_is_a_changed_plugin() {
 
 #[test]
 fn only_a_private_copy_is_loaded() {
-    let test = Test::new().plugin("echo");
+    let test = Test::new().plugin("echo").trusted("echo");
     wait(chat(&test.maestro(), "echo/echo", &[])).ok();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let home = test.home().to_str().unwrap();
@@ -149,7 +152,6 @@ fn what_is_no_plugin_is_named_and_refused() {
         .filter_map(|line| line.find('/').map(|at| line[at..].to_owned()))
         .find(|path| path.contains("/libc.so") || path.contains("/libc-"))
         .map(|path| fs::read(path).unwrap());
-    let abort = patched(bytes("echo"), "\"panic\":\"unwind\"", "\"panic\":\"abort\" ", 1);
     let nothing = patched(
         bytes("echo"),
         "\"chat/1\",\"models/1\",\"token-count/1\"",
@@ -177,11 +179,6 @@ fn what_is_no_plugin_is_named_and_refused() {
                 std::env::consts::ARCH
             ),
             &format!("rebuild it for `{}, elf`", std::env::consts::ARCH),
-        ),
-        (
-            abort,
-            "compiled with `panic = \"abort\"`, so a panic would end the host",
-            "rebuild it with `panic = \"unwind\"`",
         ),
         (nothing, "its manifest is wrong: it declares no capability that this host knows", rebuild),
         (broken, "its manifest cannot be read: invalid type: map, expected a string[..]", rebuild),

@@ -18,11 +18,11 @@ use crate::{
     upstream::{Reply, Upstream},
 };
 
-const WORK: &str = "fk-canary-work-0123456789";
+pub(crate) const WORK: &str = "fk-canary-work-0123456789";
 const HOME: &str = "fk-canary-home-9876543210";
 
 /// A server that answers everything `faulty` asks.
-fn upstream() -> Upstream {
+pub(crate) fn upstream() -> Upstream {
     Upstream::start(|request| match request.target.split('?').next().unwrap_or_default() {
         "/v1/chat" => Reply::says(&["hi"]),
         "/v1/models" => Reply::json(200, "[\"m\"]"),
@@ -32,7 +32,7 @@ fn upstream() -> Upstream {
 }
 
 /// A home in which `faulty-keyed` is at an upstream.
-fn keyed(upstream: &Upstream) -> Test {
+pub(crate) fn keyed(upstream: &Upstream) -> Test {
     Test::new().plugin("faulty").config(config(upstream))
 }
 
@@ -325,7 +325,7 @@ fn a_declared_session_reads_its_key_where_it_is() {
 }
 
 /// A home with one stored session.
-fn logged_in(upstream: &Upstream) -> Test {
+pub(crate) fn logged_in(upstream: &Upstream) -> Test {
     let test = keyed(upstream);
     wait(login(&test.maestro(), "work_lab", WORK)).unwrap();
     test

@@ -11,17 +11,20 @@ mod catalog;
 mod choice;
 mod clients;
 mod conversations;
+mod db;
 mod doctor;
 mod error;
+mod import;
 mod login;
 mod routing;
 mod sessions;
 mod tokens;
+mod unnamed;
 mod view;
 
 use std::{
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -40,24 +43,33 @@ pub use ask::{Call, ChatStream};
 pub use catalog::SessionOf;
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
+pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
+pub(crate) use error::counted;
+pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
-    ProviderInfo, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
+    one_line,
 };
 
 use crate::{
-    config::Config,
+    config::{Config, StoreConfig},
     home::Home,
     oauth::refresh::Refresher,
     plugin::{
-        Provenance,
-        judge::Judge,
+        Provenance, RefusalError,
+        judge::{Judge, Judged},
         registry::{self, Plugin, Provider, Registry},
+        runtime::block_on,
         scan,
+        tier::Terms,
+        trust::Trust,
     },
-    session::{KeySource, SessionError, Sessions, SqliteStore, Stamp},
+    session::{
+        KeySource, MigrationKeys, SessionError, Sessions, SqliteOptions, SqliteStore, Stamp, Store,
+    },
     suggest::nearest,
     transport::Transport,
 };
@@ -71,6 +83,7 @@ pub struct Maestro {
 struct Inner {
     home: Home,
     config: Config,
+    terms: Arc<Terms>,
     registry: Registry,
     transport: Arc<Transport>,
     refresher: Arc<Refresher>,
@@ -79,7 +92,12 @@ struct Inner {
     env_session: Option<String>,
     catalog: catalog::Catalog,
     clients: clients::Clients,
+    /// Who is told of what works and should not be relied on; without one, the log.
+    warner: OnceLock<Warner>,
 }
+
+/// Tells somebody something.
+type Warner = Box<dyn Fn(&str) + Send + Sync>;
 
 impl std::fmt::Debug for Maestro {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,15 +117,18 @@ impl Maestro {
     pub fn open(home: Home, config: Config) -> Result<Self, Error> {
         let bundled = registry::bundled_folder();
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
-        let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
+        let terms = Arc::new(Terms::new(&config, Trust::read(&home.trusted())?));
+        let registry = Registry::discover(&folders, home.plugin_copies(), &config, &terms)?;
         let transport = Arc::new(Transport::new(config.timeouts));
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
         let (catalog, clients) = Default::default();
+        let warner = OnceLock::new();
         let inner = Inner {
             home,
             config,
+            terms,
             registry,
             transport,
             refresher,
@@ -115,8 +136,23 @@ impl Maestro {
             env_session,
             catalog,
             clients,
+            warner,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says who is told of what works and should not be relied on. The first one stays.
+    #[must_use]
+    pub fn on_warning(self, warner: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let _ = self.inner.warner.set(Box::new(warner));
+        self
+    }
+
+    fn warn(&self, text: &str) {
+        match self.inner.warner.get() {
+            Some(warner) => warner(text),
+            None => tracing::warn!("{text}"),
+        }
     }
 
     /// Returns the folders.
@@ -163,7 +199,9 @@ impl Maestro {
             .filter(|(id, _)| *id == provider.id)
             .map(|(_, selector)| selector.clone())
             .collect();
-        ProviderInfo::of(provider, sessions, choice::env_key(provider).is_some())
+        let config = self.inner.config.providers.get(&provider.id);
+        let client = config.and_then(|config| config.oauth.as_ref());
+        ProviderInfo::of(provider, client, sessions, choice::env_key(provider).is_some())
     }
 
     async fn session_selectors(&self) -> Vec<(ProviderId, String)> {
@@ -188,6 +226,7 @@ impl Maestro {
             let hint = nearest(id, known).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.unwrap_or_else(|| match registry.refused().len() {
                 0 => "run `maestro providers list --all`".into(),
+                1 => "1 plugin file was refused; run `maestro plugin list`".into(),
                 n => format!("{n} plugin files were refused; run `maestro plugin list`"),
             });
             Error::UnknownProvider { provider: id.to_owned(), hint }
@@ -233,10 +272,10 @@ impl Maestro {
     pub fn validate(&self, id_or_path: &str) -> Result<Compliance, Error> {
         let plugin = self.plugin(id_or_path)?;
         let mut checks = vec![Check { what: "manifest".into(), passed: true, detail: None }];
-        match plugin.library() {
-            Ok(library) => {
+        match block_on(plugin.start()) {
+            Ok(runtime) => {
                 checks.push(Check { what: "layout".into(), passed: true, detail: None });
-                checks.extend(crate::plugin::honesty::check(&plugin, &library));
+                checks.extend(block_on(crate::plugin::honesty::check(&plugin, &runtime)));
             }
             Err(error) => checks.push(Check {
                 what: "layout".into(),
@@ -246,6 +285,65 @@ impl Maestro {
         }
         let passed = checks.iter().all(|check| check.passed);
         Ok(Compliance { plugin: plugin.id.to_string(), passed, checks })
+    }
+
+    /// Trusts the present bytes of a plugin, so that they run in process from the next start on. Also
+    /// of one that is refused because this machine cannot confine it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPlugin`], [`Error::Trust`].
+    pub fn trust_plugin(&self, id: &str) -> Result<Trusted, Error> {
+        let judged = self.installed(id)?;
+        let (plugin, hash) = (judged.manifest.id.clone(), judged.hash);
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        trust.pin(&plugin, &hash);
+        trust.write(&path)?;
+        Ok(Trusted { plugin, hash })
+    }
+
+    /// Trusts a plugin no more. Reports whether it was trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trust`].
+    pub fn untrust_plugin(&self, id: &str) -> Result<bool, Error> {
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        let was = trust.unpin(id);
+        if was {
+            trust.write(&path)?;
+        }
+        Ok(was)
+    }
+
+    /// Returns what was judged of a plugin in the folders, taken or not confined.
+    fn installed(&self, id: &str) -> Result<Judged, Error> {
+        let registry = &self.inner.registry;
+        if let Some(plugin) = registry.plugin(id) {
+            return Ok(plugin.judged.clone());
+        }
+        let unconfined = registry
+            .refused()
+            .iter()
+            .filter(|refusal| matches!(refusal.error, RefusalError::Unconfined { .. }))
+            .filter_map(|refusal| self.judge(&refusal.path).ok());
+        let mut named = unconfined.filter(|judged| judged.manifest.id == id);
+        named.next().ok_or_else(|| {
+            let ids = registry.plugins().map(|plugin| plugin.id.as_str());
+            let hint = nearest(id, ids).map(|near| format!("did you mean `{near}`?"));
+            let hint = hint.unwrap_or_else(|| "run `maestro plugin list`".into());
+            Error::UnknownPlugin { plugin: id.to_owned(), hint }
+        })
+    }
+
+    /// Judges any file.
+    fn judge(&self, path: &Path) -> Result<Judged, RefusalError> {
+        let stamp = scan::check_file(path)?;
+        let path = path.to_owned();
+        let found = scan::Found { path, provenance: Provenance::User, stamp };
+        Judge::new(self.inner.home.plugin_copies()).judge(&found)
     }
 
     fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
@@ -262,11 +360,10 @@ impl Maestro {
                 hint: hint.unwrap_or_else(|| "run `maestro plugin list`, or name a file".into()),
             });
         }
-        let refuse = |source| Error::Plugin { plugin: id_or_path.to_owned(), source };
-        let stamp = scan::check_file(&path).map_err(refuse)?;
-        let found = scan::Found { path, provenance: Provenance::User, stamp };
-        let judged = Judge::new(self.inner.home.plugin_copies()).judge(&found).map_err(refuse)?;
-        Plugin::new(judged).map(Arc::new).map_err(refuse)
+        self.judge(&path)
+            .and_then(|judged| Plugin::new(judged, &self.inner.terms))
+            .map(Arc::new)
+            .map_err(|source| Error::Plugin { plugin: id_or_path.to_owned(), source })
     }
 
     /// Opens the store and its key, once.
@@ -275,8 +372,8 @@ impl Maestro {
             .sessions
             .get_or_try_init(|| async {
                 let home = self.inner.home.clone();
-                let configured = self.inner.config.store.key.as_ref().map(KeySource::from);
-                let opened = tokio::task::spawn_blocking(move || open_store(&home, configured));
+                let config = self.inner.config.store.clone();
+                let opened = tokio::task::spawn_blocking(move || open_store(&home, &config));
                 opened.await.unwrap_or(Err(Error::Session(SessionError::Panicked)))
             })
             .await
@@ -291,11 +388,27 @@ impl Maestro {
     }
 }
 
-fn open_store(home: &Home, configured: Option<KeySource>) -> Result<Arc<Sessions>, Error> {
-    let store = Arc::new(SqliteStore::open(&home.database(), now_s())?);
-    let source = KeySource::choose(configured, home.data());
-    let key = source.load(|| crate::session::Store::has_ciphertext(&*store).unwrap_or(true))?;
-    Ok(Arc::new(Sessions::open(store, key, now_s())?))
+/// Says where our key and the former program's are.
+fn store_keys(home: &Home, config: &StoreConfig) -> (KeySource, MigrationKeys) {
+    let source = KeySource::choose(config.key.as_ref().map(KeySource::from), home.data());
+    let legacy = config.legacy_key.as_ref().map(KeySource::from);
+    let keys = MigrationKeys { master: Some(source.clone()), legacy, leave_unreadable: false };
+    (source, keys)
+}
+
+fn open_store(home: &Home, config: &StoreConfig) -> Result<Arc<Sessions>, Error> {
+    let (source, keys) = store_keys(home, config);
+    let options = SqliteOptions::default();
+    let store = SqliteStore::open_with_keys(&home.database(), now_s(), options, &keys)?;
+    let mut key = source.load(|| Store::has_ciphertext(&store).unwrap_or(true))?;
+    let active = store.keys()?.into_iter().find(|known| known.active).map(|known| known.id);
+    if let Some(active) = active.filter(|active| *active != key.id())
+        && let Some((next, _)) = source.finish_rotation(key.id(), active)?
+    {
+        tracing::info!("finished a change of the master key that was interrupted");
+        key = next;
+    }
+    Ok(Arc::new(Sessions::open(Arc::new(store), key, now_s())?))
 }
 
 /// Returns the time in Unix seconds.

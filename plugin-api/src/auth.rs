@@ -384,6 +384,42 @@ scheme! {
         refresh_within_seconds: number,
         /// Where the access token goes.
         placement: one(Placement, PlacementSpec),
+        /// Tools of the vendor whose logins may be used in place.
+        profiles: list(ProfileFiles, ProfileFilesSpec),
+    }
+}
+
+data! {
+    /// Where a tool of the vendor keeps its logins, one file each.
+    ///
+    /// The host reads the access token there each time it is used. It never writes there and never renews
+    /// the token: that is the tool's, which would be logged out.
+    pub struct ProfileFiles <- ProfileFilesSpec {
+        /// The tool as people call it.
+        tool: text,
+        /// Environment variable that names its folder.
+        folder_env: text,
+        /// Its folder otherwise; `~/` at the start stands for the user's home.
+        folder: text,
+        /// The file of a login, in that folder; `{profile}` stands for its name.
+        credentials: text,
+        /// Field of that file with the access token; names of object fields, joined by periods.
+        token_field: text,
+        /// Field with the token's end: Unix seconds or milliseconds, or an RFC 3339 time.
+        expiry_field: text,
+        /// Environment variable that names the profile in use.
+        profile_env: text,
+        /// File in that folder whose text is the name of the profile in use.
+        active_file: text,
+        /// The command that logs in again; `{profile}` stands for the name.
+        login_command: text,
+    }
+}
+
+impl ProfileFilesSpec {
+    /// Describes a tool's files; the rest follows.
+    pub const fn new(tool: &'static str, folder: &'static str, credentials: &'static str) -> Self {
+        Self { tool, folder, credentials, ..Self::EMPTY }
     }
 }
 

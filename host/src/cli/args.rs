@@ -7,6 +7,7 @@ use crate::cli::{
     completions::{CompletionsArgs, ManArgs},
     config::ConfigArgs,
     conversations::ConversationsArgs,
+    db::DbArgs,
     embed::EmbedArgs,
     env::EnvArgs,
     keys::KeysArgs,
@@ -79,6 +80,8 @@ pub(super) enum Command {
     /// List plugin files and look into one
     #[command(visible_alias = "plugins")]
     Plugin(PluginArgs),
+    /// Look after the store: its schema, backups, health and key
+    Db(DbArgs),
     /// Check the installation and say what to do about each problem
     Doctor,
     /// Show the configuration that is in effect, and where it comes from

@@ -15,6 +15,7 @@ mod chat;
 mod completions;
 mod config;
 mod conversations;
+mod db;
 mod doctor;
 mod embed;
 mod env;
@@ -49,6 +50,7 @@ type Outcome = Result<(), Failure>;
 /// Runs the program and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::plugin::worker::run_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::print_parse_error(&error),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, output: &Output) -> Outcome {
+    let open = || open(output);
     match command {
         Command::Providers(args) => wait(providers::run(args, &open()?, output)),
         Command::Models(args) => wait(models::run(args, &open()?, output)),
@@ -81,6 +84,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Keys(args) => wait(keys::run(args, &open()?, output)),
         Command::Env(args) => env::run(&args, &read_config()?, output),
         Command::Plugin(args) => plugin::run(args, &open()?, output),
+        Command::Db(args) => wait(db::run(args, &open()?, output)),
         Command::Doctor => wait(doctor::run(&open()?, output)),
         Command::Config(args) => config::run(&args, output),
         Command::Completions(args) => completions::completions(&args),
@@ -92,10 +96,11 @@ fn read_config() -> Result<Config, Failure> {
     Ok(Config::read(&Home::from_env()?.config_file())?)
 }
 
-fn open() -> Result<Maestro, Failure> {
+fn open(output: &Output) -> Result<Maestro, Failure> {
     let home = Home::from_env()?;
     let config = Config::read(&home.config_file())?;
-    Ok(Maestro::open(home, config)?)
+    let output = *output;
+    Ok(Maestro::open(home, config)?.on_warning(move |text| output.warn(text)))
 }
 
 /// Runs the asynchronous part of a command.

@@ -189,11 +189,12 @@ fn sheet(provider: &ProviderInfo) -> Sheet {
     let limits = [
         ("input tokens", provider.limits.max_input_tokens),
         ("output tokens", provider.limits.max_output_tokens),
-        ("request bytes", provider.limits.max_request_bytes),
     ];
+    let bytes = provider.limits.max_request_bytes.map(|most| format!("requests of {}", size(most)));
     let limits: Vec<_> = limits
         .into_iter()
         .filter_map(|(what, most)| most.map(|most| format!("{most} {what}")))
+        .chain(bytes)
         .collect();
     sheet.line("provider", provider.id.as_str());
     sheet.line("name", provider.display_name.as_str());
@@ -225,6 +226,7 @@ fn login_sheet(provider: &ProviderInfo, login: &LoginInfo) -> Sheet {
     let only = provider.logins.iter().filter(|login| login.kind != "none").count() == 1;
     let which = if only { String::new() } else { format!(" --auth {}", login.kind) };
     sheet.line("with", format!("maestro login {}{which}", provider.id));
+    sheet.line("needs", login.needs.clone().unwrap_or_default());
     sheet.line("flows", login.flows.join(", "));
     sheet.line("asks for", login.asks.join(", "));
     sheet.line("or variable", login.env.join(", "));
@@ -232,6 +234,14 @@ fn login_sheet(provider: &ProviderInfo, login: &LoginInfo) -> Sheet {
     sheet.line("get one at", login.obtain_url.clone().unwrap_or_default());
     sheet.line("cannot", without.join(", "));
     sheet
+}
+
+/// Writes a number of bytes as people say it, where it is round.
+fn size(bytes: u64) -> String {
+    match bytes {
+        _ if bytes >= MIB && bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        _ => format!("{bytes} bytes"),
+    }
 }
 
 /// Joins names of capabilities or features for people: `chat.tools/1` is `tools`.
@@ -251,6 +261,8 @@ pub(super) fn words(words: &[impl ToString]) -> String {
 /// Most reasons and ids that the last line names; `--all` has the rest.
 const MAX_REASONS: usize = 3;
 const MAX_IDS: usize = 4;
+/// Bytes of a mebibyte.
+const MIB: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -161,6 +161,13 @@ impl ChatStream {
         }
     }
 
+    /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
+    /// process would not, and one whose inputs were too many to keep.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.driver.is_replayable()
+    }
+
     /// Returns the selector of the session that serves it.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
@@ -181,12 +188,12 @@ impl Maestro {
         call: Call,
     ) -> Result<ChatStream, Error> {
         let provider = self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
-        understands(provider, &request)?;
         request.model = model.model.clone();
         let call = call.for_model(model);
         let chosen = self.choose(provider, call.session.as_deref()).await?;
+        understands(provider, &chosen, &request)?;
         let operation = Operation::Chat(Box::new(request));
-        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call)?;
+        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call).await?;
         Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
     }
 
@@ -390,10 +397,10 @@ impl Maestro {
         call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let opened = Asking::open(self, provider, chosen.clone(), operation, call)?;
+        let opened = Asking::open(self, provider, chosen.clone(), operation, call).await?;
         let (mut asking, mut driver) = opened;
         let value = loop {
-            let value = asking.in_time(value_of(driver)).await.and_then(|value| value);
+            let value = asking.in_time(value_of(self, driver)).await.and_then(|value| value);
             let Err(error) = &value else { break value };
             match asking.reopen(error).await {
                 Some(Ok(other)) => driver = other,
@@ -417,13 +424,13 @@ impl Maestro {
     }
 }
 
-async fn value_of(mut driver: Driver) -> Result<Reply, Error> {
+async fn value_of(maestro: &Maestro, mut driver: Driver) -> Result<Reply, Error> {
     let mut given = None;
     while let Some(delivery) = driver.next().await {
         match delivery? {
             Delivery::Value(value) => given = Some(value),
             Delivery::Event(ChatEvent::Warning { message }) => {
-                tracing::warn!("{}", message.escape_debug());
+                maestro.warn(&message.escape_debug().to_string());
             }
             Delivery::Event(_) => {}
         }
@@ -442,8 +449,10 @@ fn not_supported(error: &ExchangeError) -> bool {
 }
 
 /// Refuses what the provider does not understand, before anything is sent.
-fn understands(provider: &Provider, request: &ChatRequest) -> Result<(), Error> {
-    let lacks = |feature: Feature| !provider.manifest.features.contains(&feature);
+fn understands(provider: &Provider, chosen: &Chosen, request: &ChatRequest) -> Result<(), Error> {
+    let scheme = chosen.scheme(provider);
+    let under = |feature: Feature| scheme.is_some_and(|s| s.without_features().contains(&feature));
+    let lacks = |feature: Feature| under(feature) || !provider.manifest.features.contains(&feature);
     let refuse = |what: &str| {
         Err(Error::NotSupported { provider: provider.id.clone(), what: what.to_owned() })
     };

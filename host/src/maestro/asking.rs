@@ -8,6 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use plugin_api::{
+    capability::Capability,
     error::{ErrorKind, ProviderError},
     operation::Operation,
 };
@@ -16,7 +17,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Call, Error, Maestro, choice::Chosen};
 use crate::{
     exchange::{Driver, Order},
-    plugin::registry::Provider,
+    plugin::{
+        RefusalError,
+        registry::{Plugin, Provider},
+    },
 };
 
 /// A request that is under way.
@@ -55,13 +59,14 @@ impl Asking {
     /// # Errors
     ///
     /// [`Error::Plugin`] when the library does not load.
-    pub(super) fn open(
+    pub(super) async fn open(
         maestro: &Maestro,
         provider: &Arc<Provider>,
         chosen: Chosen,
         operation: Operation,
         call: &Call,
     ) -> Result<(Self, Driver), Error> {
+        offered(provider, &chosen, &operation)?;
         let config = &maestro.inner.config;
         let may_again = chosen.has_tokens() || config.retries.max > 0;
         let configured = Some(config.timeouts.call_ms).filter(|ms| *ms > 0);
@@ -78,6 +83,9 @@ impl Asking {
                 .and_then(|after| Some(Deadline { at: Instant::now().checked_add(after)?, after })),
             noted: false,
         };
+        // Where it runs in a worker, that is waited for once; another exchange starts it again if need be.
+        let plugin = &asking.provider.plugin;
+        plugin.start().await.map_err(|source| refused(plugin, source))?;
         let driver = asking.drive(operation)?;
         Ok((asking, driver))
     }
@@ -180,13 +188,12 @@ impl Asking {
 
     fn drive(&self, operation: Operation) -> Result<Driver, Error> {
         let plugin = &self.provider.plugin;
-        let library = plugin
-            .library()
-            .map_err(|source| Error::Plugin { plugin: plugin.id.to_string(), source })?;
+        let runtime = plugin.runtime().map_err(|source| refused(plugin, source))?;
         let mut instance = self.provider.instance();
         instance.session = self.chosen.info.clone();
         let order = Order {
-            library,
+            plugin: plugin.id.clone(),
+            runtime,
             instance,
             operation,
             native: Bytes::new(),
@@ -195,6 +202,32 @@ impl Asking {
         };
         Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
     }
+}
+
+fn refused(plugin: &Plugin, source: RefusalError) -> Error {
+    Error::Plugin { plugin: plugin.id.to_string(), source }
+}
+
+/// Refuses what the provider does not offer under this login.
+fn offered(provider: &Provider, chosen: &Chosen, operation: &Operation) -> Result<(), Error> {
+    let Some(scheme) = chosen.scheme(provider) else { return Ok(()) };
+    let capability = match operation {
+        Operation::Chat(_) => Capability::Chat,
+        Operation::ListModels(_) | Operation::DescribeModel(_) => Capability::Models,
+        Operation::Embed(_) => Capability::Embeddings,
+        Operation::CountTokens(_) => Capability::TokenCount,
+        Operation::ListContextChunks(_) | Operation::DeleteContextChunk(_) => Capability::Contexts,
+        _ => return Ok(()),
+    };
+    if !scheme.without().contains(&capability) {
+        return Ok(());
+    }
+    let login = match scheme.display_name() {
+        "" => scheme.id(),
+        name => name,
+    };
+    let what = format!("`{capability}` under the login {login}");
+    Err(Error::NotSupported { provider: provider.id.clone(), what })
 }
 
 /// Reports whether a request changes what the vendor keeps, so that sending it twice is not the same

@@ -12,14 +12,14 @@ use plugin_api::{
 };
 use secrecy::SecretString;
 
-use super::{Error, Maestro, stamp};
+use super::{Error, Maestro, import::profile_token, stamp};
 use crate::{
     config::{DeclaredSession, secret},
     oauth,
     plugin::registry::Provider,
     session::{
-        AuthType, BindingChange, OpenSession, SessionError, SessionName, SessionSelector,
-        SessionStatus,
+        AuthType, BindingChange, OpenSession, Secret, SessionError, SessionName, SessionSelector,
+        SessionStatus, binding::UNBOUND,
     },
     transport::{CredentialUse, Keys},
 };
@@ -62,7 +62,11 @@ impl Maestro {
                 }),
             };
         }
-        let wanted = self.wanted(provider, asked)?;
+        let named = match asked.or(self.env_choice(provider)) {
+            Some(text) => self.with_name(text, Some(&provider.id)).await?,
+            None => None,
+        };
+        let wanted = self.wanted(provider, named.as_deref().or(asked))?;
         if let Some(wanted) = &wanted
             && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
             && declared.provider == provider.id
@@ -115,10 +119,13 @@ impl Maestro {
         Err(Error::NoSession { provider: provider.id.clone(), env })
     }
 
+    /// Returns what `MAESTRO_SESSION` says for a provider.
+    fn env_choice(&self, provider: &Provider) -> Option<&str> {
+        self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id))
+    }
+
     fn wanted(&self, provider: &Provider, asked: Option<&str>) -> Result<Option<Wanted>, Error> {
-        let from_env =
-            self.inner.env_session.as_deref().and_then(|text| env_choice(text, &provider.id));
-        let Some(text) = asked.or(from_env) else { return Ok(None) };
+        let Some(text) = asked.or(self.env_choice(provider)) else { return Ok(None) };
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
@@ -182,6 +189,12 @@ impl Chosen {
         self.stored.as_ref().is_some_and(|session| session.credential.tokens().is_some())
     }
 
+    /// Returns the scheme that it was logged in under.
+    pub(super) fn scheme<'a>(&self, provider: &'a Provider) -> Option<&'a AuthScheme> {
+        let id = self.info.scheme.as_str();
+        provider.manifest.auth.iter().find(|scheme| !id.is_empty() && scheme.id() == id)
+    }
+
     pub(super) fn nobody() -> Self {
         Self { selector: None, info: PluginSession::default(), credential: None, stored: None }
     }
@@ -192,10 +205,15 @@ impl Chosen {
     /// or the configuration says.
     pub(super) fn stored(provider: &Provider, session: Arc<OpenSession>) -> Result<Self, Error> {
         let credential = &session.credential;
-        let (mut info, placement) = match credential.tokens() {
+        let scheme = match &credential.secret {
+            Secret::OAuth(tokens) => Some(&tokens.scheme),
+            Secret::Profile(link) => Some(&link.scheme),
+            Secret::ApiKey(_) => None,
+        };
+        let (mut info, placement) = match scheme {
             None => (plugin_session(provider, AuthKind::ApiKey), provider.placement.clone()),
-            Some(tokens) => {
-                let scheme = oauth::scheme_of(provider, &tokens.scheme).ok_or_else(|| {
+            Some(scheme) => {
+                let scheme = oauth::scheme_of(provider, scheme).ok_or_else(|| {
                     let what = format!("the login that session `{}` holds", session.info.name);
                     Error::NotSupported { provider: provider.id.clone(), what }
                 })?;
@@ -205,14 +223,18 @@ impl Chosen {
             }
         };
         info.attributes.clone_from(&credential.attributes);
+        let keys = match &credential.secret {
+            // Read anew each time: the tool renews it whenever it likes.
+            Secret::Profile(link) => Keys::Declared {
+                secret: profile_token(provider, link)?,
+                binding: credential.binding.clone(),
+            },
+            _ => Keys::Stored(Arc::clone(&session)),
+        };
         Ok(Self {
             selector: Some(session.info.selector()),
             info,
-            credential: Some(CredentialUse {
-                keys: Keys::Stored(Arc::clone(&session)),
-                plugin: provider.plugin.id.clone(),
-                placement,
-            }),
+            credential: Some(CredentialUse { keys, plugin: provider.plugin.id.clone(), placement }),
             stored: Some(session),
         })
     }
@@ -286,7 +308,10 @@ fn env_choice<'a>(text: &'a str, provider: &ProviderId) -> Option<&'a str> {
 pub(super) fn describe(change: &BindingChange) -> String {
     let mut said = Vec::new();
     if let Some((before, after)) = &change.plugin {
-        said.push(format!("plugin `{before}` became `{after}`"));
+        said.push(match before.as_str() {
+            UNBOUND => format!("plugin `{after}` was never agreed to"),
+            before => format!("plugin `{before}` became `{after}`"),
+        });
     }
     if !change.added.is_empty() {
         said.push(format!("it would now also be sent to {}", change.added.join(", ")));

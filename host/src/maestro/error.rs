@@ -1,5 +1,7 @@
 //! What can go wrong above the layers, and what to do about it.
 
+use std::path::PathBuf;
+
 use plugin_api::{
     ProviderId,
     error::{ErrorKind, ProviderError},
@@ -9,9 +11,11 @@ use crate::{
     config::ConfigError,
     exchange::ExchangeError,
     oauth::{error::LoginError, refresh::RefreshError},
-    plugin::{RefusalError, registry::MisfitError},
+    plugin::{RefusalError, registry::MisfitError, trust::TrustError},
     router::ModelRefError,
-    session::{InvalidName, KeyError, SessionError, SessionName, StoreError},
+    session::{
+        InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,
+    },
 };
 
 /// Why an operation failed.
@@ -129,9 +133,63 @@ pub enum Error {
         /// The session.
         session: String,
     },
+    /// A key in the environment is no stored session and cannot be changed here.
+    #[error("the key in `{variable}` is used without being stored")]
+    InEnvironment {
+        /// The provider.
+        provider: ProviderId,
+        /// The variable.
+        variable: String,
+    },
+    /// Another session has the name already.
+    #[error("session `{session}` exists already")]
+    NameTaken {
+        /// The other session.
+        session: String,
+    },
     /// Sessions or conversations failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A login that a vendor's own tool keeps cannot be used.
+    #[error("provider `{provider}` cannot use that login")]
+    Profile {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        source: ProfileError,
+    },
+    /// There is nothing to import there.
+    #[error("`{place}` cannot be imported")]
+    NotImportable {
+        /// Where it is.
+        place: String,
+    },
+    /// There is nothing stored yet.
+    #[error("there is no store at `{}`", .path.display())]
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A rollback has to go down, to a version that there is.
+    #[error("the store has schema version {from} and cannot be rolled back to {to}")]
+    NoRollback {
+        /// Its version.
+        from: i64,
+        /// The version that was asked for.
+        to: i64,
+    },
+    /// There is no other key than the present one.
+    #[error("no new key for the store: the present one is from {key}")]
+    NoNextKey {
+        /// Where the present key is.
+        key: String,
+    },
+    /// The store is damaged, or values in it do not open.
+    #[error("the store has {}", counted(*.problems, "problem"))]
+    Unsound {
+        /// How many problems were found.
+        problems: usize,
+    },
     /// A session's tokens could not be renewed.
     #[error("failed to renew the tokens of session `{session}` of provider `{provider}`")]
     Renewal {
@@ -169,6 +227,9 @@ pub enum Error {
         /// Why.
         source: RefusalError,
     },
+    /// The list of trusted plugins cannot be used.
+    #[error("the list of trusted plugins cannot be used")]
+    Trust(#[from] TrustError),
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -236,16 +297,45 @@ impl Error {
             Self::Declared { .. } | Self::DeclaredElsewhere { .. } => {
                 Some("change `[sessions]` in the file that `maestro config path` names".into())
             }
+            Self::InEnvironment { provider, .. } => Some(format!(
+                "`maestro sessions import {provider} --from env` stores it as a session"
+            )),
+            Self::NameTaken { session } => {
+                Some(format!("choose another name, or rename or delete `{session}` first"))
+            }
             Self::Session(error) => error.hint(),
             Self::Renewal { provider, session, source } => {
                 source.hint(provider.as_str(), session.as_str())
             }
             Self::Key(error) => error.hint(),
+            Self::Profile { source, .. } => source.hint(),
+            Self::NotImportable { .. } => {
+                Some("run `maestro sessions import` for what can be, and why not".into())
+            }
+            Self::NoStore { .. } => Some("`maestro login PROVIDER` makes one".into()),
+            Self::NoRollback { from, .. } => Some(match from {
+                0 => "it is at the oldest version already".into(),
+                from => format!("name a version from 0 to {}", from - 1),
+            }),
+            Self::NoNextKey { .. } => {
+                Some("name another with `--new-key-file` or `--new-key-env`".into())
+            }
+            Self::Unsound { .. } => {
+                Some("restore the newest `.backup-` file beside it, or log in again".into())
+            }
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
                 "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
             )),
+            Self::Exchange(ExchangeError::Worker { plugin, source }) => {
+                Some(if source.is_the_plugins_fault() {
+                    format!("tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`")
+                } else {
+                    "ask again".into()
+                })
+            }
+            Self::Trust(error) => Some(error.hint()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
             }
@@ -271,10 +361,16 @@ impl Error {
             | Self::SessionName { .. }
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
+            | Self::InEnvironment { .. }
+            | Self::NameTaken { .. }
+            | Self::NoRollback { .. }
+            | Self::NotImportable { .. }
+            | Self::NoNextKey { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
             | Self::NeedsApproval { .. }
             | Self::InvalidKey { .. }
+            | Self::Profile { .. }
             | Self::Declared { .. } => 3,
             Self::Login { source, .. } => source.exit_code(),
             Self::Session(error) => session_exit(error),
@@ -283,7 +379,16 @@ impl Error {
             Self::Renewal { source, .. } if source.needs_login() => 3,
             Self::Renewal { .. } => 1,
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
-            Self::Key(_) | Self::Message { .. } => 5,
+            Self::Exchange(ExchangeError::Worker { source, .. })
+                if source.is_the_plugins_fault() =>
+            {
+                4
+            }
+            Self::NoStore { .. }
+            | Self::Unsound { .. }
+            | Self::Trust(_)
+            | Self::Key(_)
+            | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
             Self::Exchange(_) | Self::Deadline { .. } => 1,
         }
@@ -295,6 +400,7 @@ impl Error {
         match self {
             Self::Exchange(ExchangeError::Provider { .. }) => "provider_error",
             Self::Exchange(ExchangeError::Contract { .. }) => "contract_broken",
+            Self::Exchange(ExchangeError::Worker { .. }) => "plugin_crashed",
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
             Self::NotSupported { .. } => "not_supported",
@@ -338,6 +444,10 @@ fn session_exit(error: &SessionError) -> u8 {
 }
 
 fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
+    // The plugin knows its vendor better than we do.
+    if let Some(hint) = error.details.get("hint").and_then(|hint| hint.as_str()) {
+        return Some(hint.escape_debug().to_string());
+    }
     Some(match error.kind {
         ErrorKind::Authentication => {
             format!("run `maestro login {provider} --replace`, or `maestro sessions test`")
@@ -353,6 +463,11 @@ fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
         ErrorKind::Timeout => "raise `[timeouts]` if the server is only slow".into(),
         _ => return None,
     })
+}
+
+/// Writes a number with its noun: `1 problem`, `2 problems`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn any_of(refs: &[String]) -> String {

@@ -3,7 +3,9 @@
 //! `oauth_plan` finds out where everything is and shows it; `begin_login` gives a URL or a device
 //! code; `complete_login` waits for the user and stores the session. Nothing here needs a terminal.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+mod view;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use plugin_api::{
     ProviderId,
@@ -11,7 +13,8 @@ use plugin_api::{
 };
 use serde::Serialize;
 
-use super::{Error, LoginPlan, Maestro, SessionView, stamp};
+pub use self::view::{AskInfo, LoggedIn, LoginMethod, LoginRequest};
+use super::{Error, LoginPlan, Maestro, stamp};
 use crate::{
     oauth::{
         self, Places,
@@ -32,58 +35,6 @@ use crate::{
     suggest::nearest,
     transport::Origin,
 };
-
-/// A way to log in to a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct LoginMethod {
-    /// `api-key` or `oauth`.
-    pub auth: &'static str,
-    /// The scheme's id.
-    pub scheme: String,
-    /// Its name for people; empty when it has none.
-    pub display_name: String,
-}
-
-impl LoginMethod {
-    /// Names the provider's first OAuth scheme, whether or not it has one.
-    #[must_use]
-    pub fn oauth() -> Self {
-        Self { auth: "oauth", scheme: "oauth".into(), display_name: String::new() }
-    }
-}
-
-/// A fact that a login asks for, such as a project. Never a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct AskInfo {
-    /// Its name.
-    pub name: String,
-    /// What it is and where to find it.
-    pub help: String,
-    /// Environment variables that may hold it.
-    pub env: Vec<String>,
-    /// Whether the login also works without.
-    pub optional: bool,
-}
-
-impl AskInfo {
-    pub(super) fn of(ask: &Ask) -> Self {
-        Self {
-            name: ask.name.clone(),
-            help: ask.help.clone(),
-            env: ask.env.clone(),
-            optional: ask.optional,
-        }
-    }
-
-    /// Reads it from the environment.
-    #[must_use]
-    pub fn from_env(&self) -> Option<String> {
-        let set = self.env.iter().filter_map(|name| std::env::var(name).ok());
-        set.map(|value| value.trim().to_owned()).find(|value| !value.is_empty())
-    }
-}
 
 /// What an OAuth login would do, to be shown before anything is stored.
 #[derive(Clone, Debug, Serialize)]
@@ -115,30 +66,6 @@ pub struct OAuthPlan {
     pub asks: Vec<AskInfo>,
     #[serde(skip)]
     endpoints: Endpoints,
-}
-
-/// What the user wants of an OAuth login.
-#[derive(Clone, Debug)]
-pub struct LoginRequest {
-    /// What to call the session.
-    pub name: SessionName,
-    /// The flow; `None` for the vendor's usual one.
-    pub flow: Option<Flow>,
-    /// Facts that the login asks for; those left out are looked for in the environment.
-    pub facts: BTreeMap<String, String>,
-    /// Whether to overwrite a session of that name.
-    pub replace: bool,
-    /// How long to wait for the browser to come back.
-    pub patience: Duration,
-}
-
-impl LoginRequest {
-    /// Asks for the vendor's usual flow, and replaces nothing.
-    #[must_use]
-    pub fn new(name: SessionName) -> Self {
-        let facts = BTreeMap::new();
-        Self { name, flow: None, facts, replace: false, patience: PATIENCE }
-    }
 }
 
 /// A login that waits for the user. Dropping it ends the attempt; nothing is stored then.
@@ -181,18 +108,6 @@ impl PendingLogin {
         self.refused = Box::new(hear);
         self
     }
-}
-
-/// A login that succeeded.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct LoggedIn {
-    /// The session.
-    pub session: SessionView,
-    /// Facts that came with it: account, plan, project.
-    pub attributes: BTreeMap<String, String>,
-    /// What was granted.
-    pub scopes: Vec<String>,
 }
 
 impl Maestro {
@@ -498,22 +413,6 @@ pub(super) fn facts(
     Ok(facts)
 }
 
-/// Returns what a session would be bound to now: its provider's plugin and origins, and where its own
-/// tokens are renewed and revoked, which its login has shown.
-pub(super) fn binding_of(provider: &Provider, credential: &Credential) -> Binding {
-    let api = provider.binding();
-    let Some(tokens) = credential.tokens() else { return api };
-    let urls = [&tokens.token_endpoint, &tokens.revocation_endpoint];
-    let approved = &credential.binding;
-    let own = urls
-        .into_iter()
-        .filter_map(|url| url::Url::parse(url).ok())
-        .filter(|url| approved.allows(approved.plugin(), url))
-        .map(|url| url.origin().ascii_serialization());
-    let origins: Vec<String> = api.origins().iter().cloned().chain(own).collect();
-    Binding::new(api.plugin().clone(), origins).expect("our origins are origins")
-}
-
 /// Binds a login to what the user was shown: the plugin, and the origins of API, tokens and
 /// revocation.
 fn binding(provider: &Provider, endpoints: &Endpoints) -> Binding {
@@ -532,8 +431,6 @@ fn page(result: &Result<LoggedIn, Error>) -> Page {
     }
 }
 
-/// How long the browser may take to come back.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Where the installation's id is kept.
 pub(super) const INSTALLATION: &str = "installation_id";
 

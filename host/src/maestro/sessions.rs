@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Call, Deleted, Error, Maestro, NewLogin, SessionView,
+    Call, Deleted, Error, Maestro, NewLogin, PruneCandidate, SessionView,
     choice::{self, Chosen},
-    now_s, stamp,
+    counted, now_s, stamp,
 };
 use crate::{
     config::DeclaredSession,
@@ -25,8 +25,8 @@ use crate::{
     },
     plugin::registry::Provider,
     session::{
-        AuthType, Binding, BindingChange, Credential, Login, OpenSession, Renewal, SessionError,
-        SessionFilter, SessionInfo, SessionSelector, SessionStatus, Sessions, TokenSet,
+        AuthType, Binding, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
+        SessionInfo, SessionSelector, SessionStatus, Sessions, StoreError, TokenSet,
     },
 };
 
@@ -61,7 +61,7 @@ impl Maestro {
     }
 
     /// Checks a key's shape: by the manifest's data, then by the plugin, which sees no key.
-    async fn checked_key(
+    pub(super) async fn checked_key(
         &self,
         provider: &Arc<Provider>,
         key: &SecretString,
@@ -121,7 +121,7 @@ impl Maestro {
         }
         for provider in self.inner.registry.providers().filter(|provider| wanted(&provider.id)) {
             if let Some((name, _)) = choice::env_key(provider) {
-                listed.push(outside_view(&provider.id, &name, format!("env:{name}"), "env"));
+                listed.push(env_view(&provider.id, &name));
             }
         }
         Ok(listed)
@@ -135,6 +135,9 @@ impl Maestro {
     pub async fn session(&self, selector: &str) -> Result<SessionView, Error> {
         if let Some(view) = self.declared(selector) {
             return Ok(view);
+        }
+        if let Some((provider, variable, _)) = self.env_session(selector) {
+            return Ok(env_view(&provider.id, &variable));
         }
         Ok(self.stored_session(selector).await?.into())
     }
@@ -151,8 +154,13 @@ impl Maestro {
     ) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
         let sessions = self.sessions().await?;
-        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await?;
-        Ok(renamed.into())
+        let renamed = sessions.blocking(move |s| s.rename(&info.id, &name, &stamp())).await;
+        renamed.map(SessionView::from).map_err(|error| match error {
+            SessionError::Store(StoreError::DuplicateSession { provider, auth_type, name }) => {
+                Error::NameTaken { session: format!("{provider}:{name}@{auth_type}") }
+            }
+            other => other.into(),
+        })
     }
 
     /// Makes a session its provider's default.
@@ -245,8 +253,11 @@ impl Maestro {
     ///
     /// Unknown or ambiguous selectors.
     pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
-        let (_, open, binding) = self.binding_now(selector).await?;
-        Ok(open.credential.binding.change_to(&binding))
+        let info = self.stored_session(selector).await?;
+        let provider = self.ready_provider(info.provider.as_str())?;
+        let sessions = self.sessions().await?;
+        let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
+        Ok(open.credential.binding.change_to(&wanted_binding(provider, &open.credential)))
     }
 
     /// Binds a session to the plugin and the origins that its provider has now.
@@ -255,35 +266,28 @@ impl Maestro {
     ///
     /// Unknown or ambiguous selectors.
     pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
-        let (info, _, binding) = self.binding_now(selector).await?;
+        let info = self.stored_session(selector).await?;
+        let provider = self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
+        let id = info.id.clone();
+        let open = sessions.blocking(move |s| s.open_id(&id)).await?;
+        let binding = wanted_binding(provider, &open.credential);
         let approved = sessions.blocking(move |s| s.approve(&info.id, &binding, &stamp())).await?;
         Ok(approved.into())
     }
 
-    /// Opens a session and says what it would be bound to now.
-    async fn binding_now(
-        &self,
-        selector: &str,
-    ) -> Result<(SessionInfo, OpenSession, Binding), Error> {
-        let info = self.stored_session(selector).await?;
-        let provider = self.ready_provider(info.provider.as_str())?;
-        let id = info.id.clone();
-        let open = self.sessions().await?.blocking(move |s| s.open_id(&id)).await?;
-        let binding = super::login::binding_of(provider, &open.credential);
-        Ok((info, open, binding))
-    }
-
-    /// Lists sessions that were neither made nor used for some days.
+    /// Lists sessions that are of no use: neither made nor used for some days, with tokens that ended
+    /// that long ago, or refused by the vendor until somebody logs in again.
     ///
     /// # Errors
     ///
     /// What the store says.
-    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<SessionView>, Error> {
+    pub async fn prune_candidates(&self, idle_days: u32) -> Result<Vec<PruneCandidate>, Error> {
         let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
-        let since = now_s() - i64::from(idle_days) * DAY_S;
-        let idle = sessions.blocking(move |s| s.prune_candidates(since)).await?;
-        Ok(idle.into_iter().map(SessionView::from).collect())
+        let now_s = now_s();
+        let since = now_s - i64::from(idle_days) * DAY_S;
+        let found = sessions.blocking(move |s| s.prune_candidates(since)).await?;
+        Ok(found.into_iter().map(|info| PruneCandidate::of(info, since, now_s)).collect())
     }
 
     /// Makes a cheap authenticated call and says whose account it is.
@@ -294,6 +298,12 @@ impl Maestro {
     ///
     /// What the provider says; of kind authentication when it does not accept the key.
     pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
+        if let Some((provider, variable, key)) = self.env_session(selector) {
+            let provider = self.ready_provider(provider.id.as_str())?;
+            let key = self.checked_key(provider, &key).await?;
+            let chosen = Chosen::with_key(provider, format!("env:{variable}"), key);
+            return self.test(provider, &chosen).await;
+        }
         let view = self.session(selector).await?;
         let provider = self.ready_provider(view.provider.as_str())?;
         let chosen = self.choose(provider, Some(&view.selector)).await?;
@@ -332,6 +342,11 @@ impl Maestro {
         if let Some(view) = self.declared(text) {
             return Err(Error::DeclaredElsewhere { session: view.selector });
         }
+        if let Some((provider, variable, _)) = self.env_session(text) {
+            return Err(Error::InEnvironment { provider: provider.id.clone(), variable });
+        }
+        let named = self.with_name(text, None).await?;
+        let text = named.as_deref().unwrap_or(text);
         let parsed = text.parse::<SessionSelector>();
         let selector =
             parsed.map_err(|source| Error::SessionName { session: text.to_owned(), source })?;
@@ -340,6 +355,15 @@ impl Maestro {
             return Err(SessionError::Unknown { selector, known }.into());
         };
         Ok(sessions.blocking(move |sessions| sessions.find(&selector)).await?)
+    }
+
+    /// Finds the provider whose key is in the variable that a selector `env:NAME` names.
+    fn env_session(&self, text: &str) -> Option<(&Arc<Provider>, String, SecretString)> {
+        let wanted = text.strip_prefix("env:")?;
+        self.inner.registry.providers().find_map(|provider| {
+            let (variable, key) = choice::env_key(provider)?;
+            (variable == wanted).then_some((provider, variable, key))
+        })
     }
 
     fn declared(&self, text: &str) -> Option<SessionView> {
@@ -372,6 +396,47 @@ impl Maestro {
     }
 }
 
+/// Returns what a session would be bound to if it were approved now: the plugin, the API's origins, and
+/// for tokens also the origins where they are renewed and revoked.
+fn wanted_binding(provider: &Provider, credential: &Credential) -> Binding {
+    let api = provider.binding();
+    let Some(tokens) = credential.tokens() else { return api };
+    let facts = BTreeMap::new();
+    let places = Places { settings: &provider.settings, facts: &facts };
+    let scheme = oauth::scheme_of(provider, &tokens.scheme);
+    let url = |kept: &str, declared: Option<&String>| {
+        let declared = || declared.and_then(|url| places.fill(url));
+        Some(kept.to_owned()).filter(|kept| !kept.is_empty()).or_else(declared)
+    };
+    // Where only an issuer is declared, its metadata names the endpoint, as a rule at the same origin.
+    let token_url = scheme.map(|s| if s.token_url.is_empty() { &s.issuer } else { &s.token_url });
+    let urls = [
+        url(&tokens.token_endpoint, token_url),
+        url(&tokens.revocation_endpoint, scheme.map(|scheme| &scheme.revocation_url)),
+    ];
+    let login = urls.into_iter().flatten().filter_map(|url| Url::parse(&url).ok());
+    let login = login.map(|url| url.origin().ascii_serialization());
+    let origins = api.origins().iter().cloned().chain(login);
+    Binding::new(provider.plugin.id.clone(), origins).unwrap_or(api)
+}
+
+impl PruneCandidate {
+    fn of(info: SessionInfo, since: i64, now_s: i64) -> Self {
+        let days = |at: i64| {
+            let days = usize::try_from((now_s - at) / DAY_S).unwrap_or(0);
+            counted(days, "day")
+        };
+        let used = info.last_used_at.unwrap_or(info.created_at).max(info.created_at);
+        let reason = match info.expires_at {
+            _ if info.status == SessionStatus::NeedsReauth => "needs a new login".to_owned(),
+            _ if used < since => format!("idle for {}", days(used)),
+            Some(at) => format!("expired {} ago", days(at)),
+            None => "idle".to_owned(),
+        };
+        Self { session: info.into(), reason }
+    }
+}
+
 fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     let source = match declared {
         DeclaredSession { env: Some(_), .. } => "env",
@@ -380,6 +445,10 @@ fn declared_view(name: &str, declared: &DeclaredSession) -> SessionView {
     };
     let selector = format!("{}:{name}", declared.provider);
     outside_view(&declared.provider, name, selector, source)
+}
+
+fn env_view(provider: &ProviderId, variable: &str) -> SessionView {
+    outside_view(provider, variable, format!("env:{variable}"), "env")
 }
 
 fn outside_view(

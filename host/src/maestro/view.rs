@@ -13,10 +13,12 @@ use serde::Serialize;
 
 use super::AskInfo;
 use crate::{
+    config::OAuthConfig,
     plugin::{
         Refusal,
         honesty::Check,
         registry::{Plugin, Provider},
+        worker::Vitals,
     },
     session::{AuthType, SessionInfo, SessionName, SessionStatus},
 };
@@ -81,6 +83,8 @@ pub struct LoginInfo {
     pub kind: &'static str,
     /// Its name for people, if it has one.
     pub display_name: Option<String>,
+    /// What must be configured before.
+    pub needs: Option<String>,
     /// Ways through an OAuth login: `loopback`, `device`, `paste`.
     pub flows: Vec<String>,
     /// Facts to be given at the login.
@@ -98,7 +102,18 @@ pub struct LoginInfo {
 }
 
 impl LoginInfo {
-    fn of(scheme: &AuthScheme, provider: &Provider) -> Self {
+    fn of(scheme: &AuthScheme, provider: &Provider, client: Option<&OAuthConfig>) -> Self {
+        let needs = match scheme {
+            _ if scheme.unknown_need().is_some() => Some("a newer host".to_owned()),
+            AuthScheme::OAuth(oauth) if oauth.client_id == "configured" && client.is_none() => {
+                Some(format!("`client_id` in `[providers.{}.oauth]`", provider.id))
+            }
+            AuthScheme::ClientCredentials(_)
+            | AuthScheme::JwtBearer(_)
+            | AuthScheme::Signed(_)
+            | AuthScheme::Unknown => Some("a newer host".to_owned()),
+            _ => None,
+        };
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let key = match scheme {
             AuthScheme::ApiKey(key) => Some(key),
@@ -113,6 +128,7 @@ impl LoginInfo {
             id: scheme.id().to_owned(),
             kind: auth_word(scheme),
             display_name: text(scheme.display_name()),
+            needs,
             flows,
             asks: scheme.asks().iter().map(|ask| ask.name.clone()).collect(),
             env: key.map(|_| provider.key_env.clone()).unwrap_or_default(),
@@ -137,7 +153,12 @@ pub struct Limits {
 }
 
 impl ProviderInfo {
-    pub(super) fn of(provider: &Provider, sessions: Vec<String>, has_env_key: bool) -> Self {
+    pub(super) fn of(
+        provider: &Provider,
+        client: Option<&OAuthConfig>,
+        sessions: Vec<String>,
+        has_env_key: bool,
+    ) -> Self {
         let manifest = &provider.manifest;
         let given = |number: u64| (number > 0).then_some(number);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -160,7 +181,11 @@ impl ProviderInfo {
             base_url: provider.base_url.clone(),
             origins: provider.route.origins.iter().map(ToString::to_string).collect(),
             auth: manifest.auth.iter().map(auth_word).collect(),
-            logins: manifest.auth.iter().map(|auth| LoginInfo::of(auth, provider)).collect(),
+            logins: manifest
+                .auth
+                .iter()
+                .map(|auth| LoginInfo::of(auth, provider, client))
+                .collect(),
             key_optional: key.is_some_and(|key| key.optional),
             capabilities: provider.capabilities.clone(),
             features: manifest.features.to_vec(),
@@ -235,8 +260,12 @@ pub struct PluginInfo {
     pub profiles: Vec<String>,
     /// Settings that it reads.
     pub settings: Vec<SettingInfo>,
-    /// Where it runs: `in-process`.
+    /// Where it runs: `in-process` or `worker`.
     pub tier: &'static str,
+    /// Whether the user trusts it.
+    pub trusted: bool,
+    /// Its worker, once it was asked for one.
+    pub worker: Option<Vitals>,
     /// `judged` or `loaded`.
     pub state: &'static str,
 }
@@ -272,10 +301,22 @@ impl PluginInfo {
             providers: manifest.providers.iter().map(|p| p.id.clone()).collect(),
             profiles: manifest.profiles.iter().map(|p| p.name.clone()).collect(),
             settings: settings_of(manifest),
-            tier: "in-process",
+            tier: plugin.tier.as_str(),
+            trusted: plugin.trusted,
+            worker: plugin.vitals(),
             state: if plugin.is_loaded() { "loaded" } else { "judged" },
         }
     }
+}
+
+/// What is trusted: these bytes of this plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trusted {
+    /// The plugin.
+    pub plugin: String,
+    /// blake3 of its file, in hexadecimal.
+    pub hash: String,
 }
 
 fn settings_of(manifest: &Manifest) -> Vec<SettingInfo> {
@@ -451,6 +492,17 @@ impl From<SessionInfo> for SessionView {
             last_error: info.last_error,
         }
     }
+}
+
+/// A session that is of no use any more.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PruneCandidate {
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Why it is listed.
+    pub reason: String,
 }
 
 /// One thing that `doctor` looked at.

@@ -54,6 +54,21 @@ impl Binding {
         Ok(Self { plugin, origins })
     }
 
+    /// Binds to nothing: the credential goes nowhere until its session is approved.
+    ///
+    /// For logins whose maker recorded no binding.
+    #[must_use]
+    pub fn unbound() -> Self {
+        let plugin = PluginId::new(UNBOUND).unwrap_or_else(|_| unreachable!("a valid id"));
+        Self { plugin, origins: Vec::new() }
+    }
+
+    /// Reports whether it binds to nothing.
+    #[must_use]
+    pub fn is_unbound(&self) -> bool {
+        self.plugin.as_str() == UNBOUND && self.origins.is_empty()
+    }
+
     /// Returns the plugin.
     #[must_use]
     pub fn plugin(&self) -> &PluginId {
@@ -89,6 +104,9 @@ impl Binding {
         (plugin.is_some() || !added.is_empty()).then_some(BindingChange { plugin, added, removed })
     }
 }
+
+/// Stands where a plugin's id would. A plugin of that id gains nothing: there is no origin.
+pub(crate) const UNBOUND: &str = "unbound";
 
 fn normalized(text: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin { found: text.to_owned() };
@@ -157,6 +175,20 @@ mod tests {
         ] {
             assert!(!bound.allows(&plugin("acme"), &url(elsewhere)), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn an_unbound_credential_goes_nowhere_and_needs_approval() {
+        let unbound = Binding::unbound();
+        assert!(unbound.is_unbound());
+        assert!(!unbound.allows(&plugin("acme"), &Url::parse("https://api.example.com").unwrap()));
+        let bound = binding(&["https://a.example"]);
+        assert!(!bound.is_unbound());
+        let change = unbound.change_to(&bound).unwrap();
+        assert_eq!(change.added, ["https://a.example"]);
+        // Even a plugin of that very id has to ask.
+        let same_id = Binding::new(plugin("unbound"), ["https://a.example"]).unwrap();
+        assert!(unbound.change_to(&same_id).is_some() && !same_id.is_unbound());
     }
 
     #[test]

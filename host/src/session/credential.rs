@@ -4,7 +4,7 @@
 //! `Credential::to_payload`, which the sealing code alone can call, and the explicit
 //! `expose_secret` of the `secrecy` crate, which is easy to search for.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
 use plugin_api::PluginId;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,6 +31,21 @@ pub enum Secret {
     ApiKey(SecretString),
     /// The tokens of an OAuth login.
     OAuth(TokenSet),
+    /// A login that another tool keeps: the token is read there at each use.
+    Profile(ProfileLink),
+}
+
+/// Where another tool keeps the login of a session. No secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileLink {
+    /// The id of the scheme whose files it is in.
+    pub scheme: String,
+    /// The tool.
+    pub tool: String,
+    /// The tool's name for it.
+    pub profile: String,
+    /// Its file, as it was when the session was made; the environment may name another folder now.
+    pub path: PathBuf,
 }
 
 /// What an OAuth token endpoint answered, and what is needed to ask it again.
@@ -126,6 +141,12 @@ impl Credential {
         Self { secret: Secret::OAuth(tokens), binding, attributes: BTreeMap::new() }
     }
 
+    /// Points to a login that another tool keeps.
+    #[must_use]
+    pub fn profile(link: ProfileLink, binding: Binding) -> Self {
+        Self { secret: Secret::Profile(link), binding, attributes: BTreeMap::new() }
+    }
+
     /// Adds facts that came with the login.
     #[must_use]
     pub fn with_attributes(mut self, attributes: BTreeMap<String, String>) -> Self {
@@ -137,7 +158,7 @@ impl Credential {
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSet> {
         match &self.secret {
-            Secret::ApiKey(_) => None,
+            Secret::ApiKey(_) | Secret::Profile(_) => None,
             Secret::OAuth(tokens) => Some(tokens),
         }
     }
@@ -147,7 +168,7 @@ impl Credential {
     pub fn auth_type(&self) -> AuthType {
         match self.secret {
             Secret::ApiKey(_) => AuthType::ApiKey,
-            Secret::OAuth(_) => AuthType::OAuth,
+            Secret::OAuth(_) | Secret::Profile(_) => AuthType::OAuth,
         }
     }
 
@@ -155,17 +176,19 @@ impl Credential {
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         match &self.secret {
-            Secret::ApiKey(_) => None,
+            Secret::ApiKey(_) | Secret::Profile(_) => None,
             Secret::OAuth(tokens) => tokens.expires_at,
         }
     }
 
-    /// Returns what goes into a request: the API key or the access token.
+    /// Returns what goes into a request: the API key or the access token. Empty for a login that another
+    /// tool keeps, whose token is not here.
     #[must_use]
     pub fn bearer(&self) -> &SecretString {
         match &self.secret {
             Secret::ApiKey(key) => key,
             Secret::OAuth(tokens) => &tokens.access_token,
+            Secret::Profile(_) => &NOT_HERE,
         }
     }
 
@@ -184,6 +207,7 @@ impl Credential {
         }
         let secret = match &self.secret {
             Secret::ApiKey(key) => SecretPayload::ApiKey { key: text(key) },
+            Secret::Profile(link) => SecretPayload::Profile { link: link.clone() },
             Secret::OAuth(tokens) => SecretPayload::OAuth {
                 access_token: text(&tokens.access_token),
                 refresh_token: tokens.refresh_token.as_ref().map(text),
@@ -222,6 +246,7 @@ impl Credential {
         let payload: Payload<'_> = serde_json::from_slice(bytes).map_err(|_| InvalidPayload)?;
         let secret = match payload.secret {
             SecretPayload::ApiKey { key } => Secret::ApiKey(key.into_secret()),
+            SecretPayload::Profile { link } => Secret::Profile(link),
             SecretPayload::OAuth {
                 access_token,
                 refresh_token,
@@ -266,7 +291,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn mask(secret: &str) -> String {
+static NOT_HERE: LazyLock<SecretString> = LazyLock::new(|| SecretString::from(""));
+
+/// Shows the last four characters of a long secret.
+pub(crate) fn mask(secret: &str) -> String {
     let length = secret.chars().count();
     let shown = if length < MIN_MASKED_LEN { length } else { length - 4 };
     "****".chars().chain(secret.chars().skip(shown)).collect()
@@ -291,6 +319,11 @@ enum SecretPayload<'a> {
     ApiKey {
         #[serde(borrow)]
         key: Text<'a>,
+    },
+    #[serde(rename = "profile")]
+    Profile {
+        #[serde(flatten)]
+        link: ProfileLink,
     },
     #[serde(rename = "oauth")]
     OAuth {
@@ -425,6 +458,22 @@ mod tests {
         assert_eq!((tokens.token_endpoint.as_str(), tokens.clock_skew_s), ("", 0));
         assert_eq!(tokens.renewal, Renewal::default());
         assert!(read.attributes.is_empty() && tokens.client_secret.is_none());
+    }
+
+    #[test]
+    fn links_survive_the_payload_and_hold_no_token() {
+        let link = ProfileLink {
+            scheme: "oauth".into(),
+            tool: "ant".into(),
+            profile: "work".into(),
+            path: "/home/me/credentials/work.json".into(),
+        };
+        let payload = Credential::profile(link.clone(), binding()).to_payload().unwrap();
+        let read = Credential::from_payload(&payload).unwrap();
+        assert_eq!((read.auth_type(), read.expires_at()), (AuthType::OAuth, None));
+        assert_eq!(read.bearer().expose_secret(), "");
+        let Secret::Profile(read) = read.secret else { panic!("expected a link") };
+        assert_eq!(read, link);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::session::{
     key::{KeyId, MasterKey},
+    legacy,
     name::{AuthType, SessionId, SessionName},
     random::{self, NoRandomness},
 };
@@ -36,6 +37,11 @@ pub enum Place<'a> {
         auth_type: AuthType,
         /// What the user calls it.
         name: &'a SessionName,
+    },
+    /// The text that a session had in the former program.
+    Legacy {
+        /// The session's row.
+        session: &'a SessionId,
     },
     /// One message of a conversation.
     Chunk {
@@ -100,9 +106,11 @@ impl EnvelopeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Legacy => {
-                Some("log in again: this build cannot read the former program's logins".into())
-            }
+            Self::Legacy => Some(
+                "configure that program's key as `legacy_key` below `[store]` and run \
+                      `maestro db migrate`, or log in again"
+                    .into(),
+            ),
             Self::UnknownVersion { .. } | Self::UnknownAlgorithm { .. } => {
                 Some("use the newer `maestro` that wrote it".into())
             }
@@ -187,7 +195,7 @@ pub fn open(
 pub fn key_id(envelope: &[u8]) -> Result<KeyId, EnvelopeError> {
     // The legacy tag is looked for first: it begins with a 1 as well, which is why no algorithm of
     // ours may ever be number 10, the byte that follows there.
-    if envelope.starts_with(LEGACY_PREFIX) || envelope.first() == Some(&0) {
+    if legacy::is_legacy(envelope) || envelope.first() == Some(&0) {
         return Err(EnvelopeError::Legacy);
     }
     match envelope.first() {
@@ -219,6 +227,9 @@ impl Place<'_> {
                 auth_type.as_str().as_bytes(),
                 name.as_str().as_bytes(),
             ],
+            Place::Legacy { session } => {
+                &[b"maestro legacy payload", header, session.as_str().as_bytes()]
+            }
             Place::Chunk { context, chunk } => &[
                 b"maestro conversation chunk",
                 header,
@@ -241,6 +252,7 @@ impl fmt::Display for Place<'_> {
             Place::Session { provider, auth_type, name, .. } => {
                 write!(f, "{provider}:{name}@{auth_type}")
             }
+            Place::Legacy { session } => write!(f, "{session}, as the former program had it"),
             Place::Chunk { context, chunk } => write!(f, "{context}/{chunk}"),
         }
     }
@@ -253,8 +265,6 @@ const NONCE_AT: usize = KEY_ID_AT + KeyId::LEN;
 const NONCE_LEN: usize = 24;
 const HEADER_LEN: usize = NONCE_AT + NONCE_LEN;
 const TAG_LEN: usize = 16;
-/// Cloak writes its tag as type 1, length 10, text.
-const LEGACY_PREFIX: &[u8] = b"\x01\x0aAES.GCM.V1";
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use crate::session::{
     random::NoRandomness,
     store::StoreError,
 };
+use crate::suggest::nearest;
 
 /// Why an operation on sessions or conversations failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +105,15 @@ impl SessionError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Unknown { known, .. } if known.is_empty() => {
-                Some("run `maestro login PROVIDER`".into())
+            Self::Unknown { selector, known } if known.is_empty() => {
+                let provider =
+                    selector.split_once(':').map_or("PROVIDER", |(provider, _)| provider);
+                Some(format!("run `maestro login {provider}`"))
             }
-            Self::Unknown { known, .. } => Some(format!("there are: {}", list(known))),
+            Self::Unknown { selector, known } => Some(match meant(selector, known) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are: {}", list(known)),
+            }),
             Self::None { provider } => Some(format!("run `maestro login {provider}`")),
             Self::Ambiguous { .. } => Some("name one of them in full".into()),
             Self::NoDefault { candidates, .. } => Some(format!(
@@ -119,6 +125,22 @@ impl SessionError {
             Self::Contended { .. } => Some("try again".into()),
             _ => None,
         }
+    }
+}
+
+/// Finds the session that was most likely meant: names are compared where no provider was given.
+fn meant<'a>(selector: &str, known: &'a [String]) -> Option<&'a str> {
+    let name = |text: &'a str| {
+        let text = text.split_once(':').map_or(text, |(_, name)| name);
+        text.rsplit_once('@').map_or(text, |(name, _)| name)
+    };
+    let wanted = selector.split_once(':').map_or(selector, |(_, name)| name);
+    let wanted = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
+    let near = nearest(wanted, known.iter().map(|known| name(known)))?;
+    let mut all = known.iter().filter(|known| name(known) == near);
+    match (all.next(), all.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
     }
 }
 
@@ -144,6 +166,11 @@ mod tests {
         assert!(text.starts_with("`s0`, ") && text.ends_with("`s7`, and 2 more"));
         let unknown = |known| SessionError::Unknown { selector: "x".into(), known };
         assert_eq!(unknown(vec![]).hint().unwrap(), "run `maestro login PROVIDER`");
+        let near = SessionError::Unknown {
+            selector: "a:wrok".into(),
+            known: vec!["a:home@oauth".into(), "a:work@oauth".into()],
+        };
+        assert_eq!(near.hint().unwrap(), "did you mean `a:work@oauth`?");
         assert_eq!(unknown(vec!["a:bcd@oauth".into()]).hint().unwrap(), "there are: `a:bcd@oauth`");
     }
 }

@@ -19,22 +19,28 @@ pub mod envelope;
 mod error;
 pub mod key;
 pub mod lease;
+mod legacy;
 pub mod name;
+pub mod profile;
 pub mod random;
+mod rekey;
 mod renewal;
 mod resolve;
 mod service;
 pub mod store;
 
+/// The store as a file, for who must look at it before it is opened.
+pub use self::store::sqlite::migrate as db;
 pub use self::{
     binding::{Binding, BindingChange, InvalidOrigin},
     check::CheckReport,
     conversations::{Chunk, ConversationExport, NewChunk, NewConversation},
-    credential::{Credential, Renewal, Secret, TokenSet},
+    credential::{Credential, ProfileLink, Renewal, Secret, TokenSet},
     envelope::EnvelopeError,
     error::SessionError,
     key::{KeyError, KeyId, KeySource, MasterKey},
     lease::Holder,
+    legacy::LegacyError,
     name::{AuthType, InvalidName, SessionId, SessionName, SessionSelector},
     renewal::Outcome,
     service::{Login, OpenSession, Sessions},
@@ -42,6 +48,9 @@ pub use self::{
         Store, StoreError,
         client::{ClientKey, KeyHash},
         row::{Conversation, Lease, SessionFilter, SessionInfo, SessionStatus, Stamp},
-        sqlite::{SqliteOptions, SqliteStore},
+        sqlite::{
+            MigrationKeys, SqliteOptions, SqliteStore,
+            migrate::{RollbackPlan, SchemaStatus},
+        },
     },
 };

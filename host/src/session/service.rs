@@ -290,7 +290,8 @@ impl Sessions {
         Ok(self.store.delete_session(id, stamp)?)
     }
 
-    /// Lists sessions that were neither made nor used since `idle_since_s` (Unix seconds).
+    /// Lists sessions that were neither made nor used since `idle_since_s` (Unix seconds), whose tokens
+    /// ended before that, or that need a new login anyway.
     ///
     /// # Errors
     ///

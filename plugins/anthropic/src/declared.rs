@@ -1,7 +1,7 @@
 //! What the manifest says: the service, and how one logs in to it.
 
 use plugin_api::{
-    auth::{AskSpec, OAuthSpec},
+    auth::{AskSpec, OAuthSpec, ProfileFilesSpec},
     prelude::*,
 };
 
@@ -32,6 +32,17 @@ const ANTHROPIC: ProviderSpec = ProviderSpec::new("anthropic")
     .max_request_bytes(32 * 1024 * 1024)
     .docs_url("https://platform.claude.com/docs");
 
+/// Logins that the vendor's own command line keeps. Its tokens are read in place and never renewed
+/// here, which would log the tool out.
+const ANT: ProfileFilesSpec =
+    ProfileFilesSpec::new("ant", "~/.config/anthropic", "credentials/{profile}.json")
+        .folder_env("ANTHROPIC_CONFIG_DIR")
+        .profile_env("ANTHROPIC_PROFILE")
+        .active_file("active_config")
+        .token_field("access_token")
+        .expiry_field("expires_at")
+        .login_command("ant auth login --profile {profile}");
+
 /// A key of the Console.
 ///
 /// It goes into `x-api-key`, the form that all versions of the vendor's libraries, its own servers and
@@ -55,6 +66,7 @@ const CONSOLE: OAuthSpec = OAuthSpec::new()
     .required_scopes(&["user:inference"])
     .flows(&["loopback", "paste"])
     .client_id("configured")
+    .profiles(&[ANT])
     .authorization_params(&["orgUUID={organization}", "workspace_id={workspace_id}"])
     .token_request("form")
     .token_params(&["state={state}"])

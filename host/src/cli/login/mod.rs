@@ -3,6 +3,7 @@
 mod browser;
 mod key;
 mod oauth;
+mod profile;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ reached, it is stored with a warning.
 
 With OAuth: the browser opens where there is one, and comes back to a port of this program. --device
 shows a code for a browser on any machine; --paste takes the address of the last page from there.
+With --profile nothing is copied: the token is read where the vendor's tool keeps it, at each use.
 Ctrl-C ends the attempt; nothing is stored then.
 
 With --json, the first line says what the user has to do, the second one what was stored.
@@ -41,6 +43,7 @@ Examples:
   maestro login anthropic
   maestro login openai --name work --auth oauth
   maestro login gemini --name work --auth oauth --set project=my-project --paste
+  maestro login anthropic --name work --profile work
   pass show openai/work | maestro login openai --name work --key-stdin
   maestro login openai --name work --key-file new.key --replace")]
 pub(super) struct LoginArgs {
@@ -67,6 +70,11 @@ pub(super) struct LoginArgs {
     /// How long to wait for the browser to come back
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
+    /// Use a login that the vendor's own tool keeps, by its name there; it stays where it is
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = [
+        "auth", "device", "paste", "set", "key_file", "key_stdin", "replace"
+    ])]
+    profile: Option<String>,
     /// Read the key from this file
     #[arg(long, value_name = "FILE", conflicts_with = "key_stdin")]
     key_file: Option<PathBuf>,
@@ -84,6 +92,9 @@ pub(super) struct LoginArgs {
 /// Runs the command.
 pub(super) async fn run(args: LoginArgs, maestro: &Maestro, output: &Output) -> Outcome {
     let name = session_name(&args.name)?;
+    if let Some(profile) = &args.profile {
+        return profile::run(&args, profile, name, maestro, output).await;
+    }
     let method = method(&args, maestro, output)?;
     if method.as_ref().is_some_and(|method| method.auth == OAUTH) {
         let scheme = method.map(|method| method.scheme);

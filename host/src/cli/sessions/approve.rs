@@ -10,7 +10,7 @@ use crate::{
         visible,
     },
     maestro::Maestro,
-    session::BindingChange,
+    session::{BindingChange, binding::UNBOUND},
 };
 
 /// `maestro sessions approve SESSION [--yes]`.
@@ -62,7 +62,10 @@ pub(super) async fn run(args: &ApproveArgs, maestro: &Maestro, output: &Output) 
 fn difference(change: &BindingChange) -> String {
     let mut lines = Vec::new();
     if let Some((before, after)) = &change.plugin {
-        lines.push(format!("- plugin {before}"));
+        // A login of the former program was bound to nothing.
+        if before.as_str() != UNBOUND {
+            lines.push(format!("- plugin {before}"));
+        }
         lines.push(format!("+ plugin {after}"));
     }
     lines.extend(change.removed.iter().map(|origin| format!("- {origin}")));

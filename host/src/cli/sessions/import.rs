@@ -1,8 +1,8 @@
-//! `maestro sessions import`: store keys that are in the environment.
+//! `maestro sessions import`: take over what other tools hold, after showing it.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use plugin_api::ProviderId;
-use serde::Serialize;
 
 use crate::{
     cli::{
@@ -12,125 +12,145 @@ use crate::{
         output::{Document, Output},
         table::Table,
     },
-    maestro::{Maestro, NewLogin, ProviderInfo},
+    import::Tool,
+    maestro::{ImportCandidate, ImportPlan, ImportRequest, Maestro, counted},
 };
 
-/// `maestro sessions import [PROVIDER] [--name N] [--yes]`.
+/// `maestro sessions import [PROVIDER] [--from TOOL[=FILE]]… [--name N] [--dry-run | --yes]`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Looks for the variables that providers declare (`maestro providers show P` names them), lists what it
-would store and where each key could then be sent. Nothing is stored without --yes, and a session
-that exists is never replaced.
+Looks for API keys in these places, lists what it found and where each key could be sent, and asks:
+
+  env       the variables that providers declare (`maestro providers show P` names them)
+  llm       keys.json of `llm`
+  aichat    config.yaml of `aichat`
+  litellm   a configuration of the LiteLLM proxy: name it with --from litellm=FILE
+  opencode  auth.json of `opencode`; its API keys, not its OAuth logins
+  profiles  logins that a vendor's own tool keeps; they stay there and are read at each use
+
+A session that exists is never replaced, a key that is stored already is not stored twice, and nothing is
+changed in any other tool's files.
 
 Examples:
-  maestro sessions import
-  maestro sessions import openai --name work --yes")]
+  maestro sessions import --dry-run
+  maestro sessions import --from llm --yes
+  maestro sessions import openai --from litellm=proxy.yaml --name work")]
 pub(super) struct ImportArgs {
     /// Only for this provider
     provider: Option<String>,
-    /// What to call the sessions
-    #[arg(short, long, default_value = "default")]
-    name: String,
-    /// Store them
+    /// Only from this place, perhaps from a file other than the tool's usual one
+    #[arg(short, long, value_name = "TOOL[=FILE]", value_parser = source)]
+    from: Vec<(Tool, Option<PathBuf>)>,
+    /// What to call the session; only for one
+    #[arg(short, long)]
+    name: Option<String>,
+    /// Show what was found, and store nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Store them without being asked
     #[arg(short, long)]
     yes: bool,
 }
 
-/// A key that could be stored. The key itself stays in the environment until it is.
-#[derive(Debug, PartialEq, Serialize)]
-struct Candidate {
-    provider: ProviderId,
-    variable: String,
-    plugin: String,
-    origins: Vec<String>,
-    /// Whether a session of that name exists.
-    taken: bool,
+fn source(text: &str) -> Result<(Tool, Option<PathBuf>), String> {
+    match text.split_once('=') {
+        Some((tool, file)) if !file.is_empty() => Ok((tool.parse()?, Some(file.into()))),
+        _ => Ok((text.trim_end_matches('=').parse()?, None)),
+    }
 }
 
 /// Runs the command.
 pub(super) async fn run(args: &ImportArgs, maestro: &Maestro, output: &Output) -> Outcome {
-    let only = args.provider.as_deref();
-    let name = session_name(&args.name)?;
-    let providers = match only {
-        Some(id) => vec![maestro.provider_capabilities(id).await?],
-        None => maestro.list_providers().await,
+    let request = ImportRequest {
+        provider: args.provider.clone(),
+        from: args.from.clone(),
+        name: args.name.as_deref().map(session_name).transpose()?,
     };
-    let mut candidates =
-        candidates(&providers, |name| std::env::var_os(name).is_some_and(|key| !key.is_empty()));
-    if !candidates.is_empty() {
-        let sessions = maestro.list_sessions(only).await?;
-        for found in &mut candidates {
-            found.taken = sessions.iter().any(|session| {
-                session.provider == found.provider
-                    && session.name == name.as_str()
-                    && session.source == "stored"
-            });
-        }
+    let plan = maestro.import_plan(&request).await?;
+    let takes: Vec<_> = plan.candidates.iter().filter(|found| found.skipped.is_none()).collect();
+    let decided = args.yes && !args.dry_run;
+    if output.is_json() && !decided {
+        return output.document(&document(&plan));
     }
-    if !args.yes {
-        return propose(&candidates, output);
+    if !output.is_json() {
+        show(&plan, output)?;
+    }
+    if !takes.is_empty() && !decided {
+        if args.dry_run || !ask::is_possible(output) {
+            output.note("nothing was stored; add `--yes` to store them");
+            return Ok(());
+        }
+        let what = format!("store {}", counted(takes.len(), "session"));
+        ask::confirm(output, &what, false)?;
     }
     let mut stored = Vec::new();
-    for Candidate { provider, variable, .. } in candidates.into_iter().filter(|c| !c.taken) {
-        let key = std::env::var(&variable).map_err(|_| {
-            Failure::request(
-                format!("variable `{variable}` is not UTF-8 text"),
-                "check what it holds, or name another provider",
-            )
-        })?;
-        let key = ask::checked(key.as_bytes())?;
-        let login = NewLogin::new(provider, name.clone(), key);
-        let session = maestro.create_session(login).await?;
-        if !output.is_json() {
-            output.line(&format!("stored {} from {variable}", session.selector))?;
+    let mut failed = None;
+    for candidate in takes {
+        match maestro.import(candidate).await {
+            Ok(session) => {
+                if !output.is_json() {
+                    output
+                        .line(&format!("stored {} from {}", session.selector, candidate.place))?;
+                }
+                stored.push(session);
+            }
+            // The others are not worse for it.
+            Err(error) => {
+                output.warn(&format!("{} was not stored: {error}", candidate.place));
+                failed = Some(error);
+            }
         }
-        stored.push(session);
     }
     if output.is_json() {
-        return output.document(&Document::new().with("sessions", &stored));
+        output.document(&document(&plan).with("sessions", &stored))?;
     }
-    if stored.is_empty() {
-        output.note("nothing to import");
-    }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(Failure::from(error)))
 }
 
-fn propose(candidates: &[Candidate], output: &Output) -> Outcome {
-    if output.is_json() {
-        return output.document(&Document::new().with("candidates", candidates));
+fn document(plan: &ImportPlan) -> Document {
+    Document::new().with("candidates", &plan.candidates).with("problems", &plan.problems)
+}
+
+fn show(plan: &ImportPlan, output: &Output) -> Outcome {
+    for problem in &plan.problems {
+        let path = problem.path.display();
+        output.warn(&format!("`{path}` of {} cannot be read: {}", problem.from, problem.problem));
     }
-    if candidates.is_empty() {
-        output.note("no variable that a provider declares holds a key");
+    if plan.candidates.is_empty() {
+        output.note("found no key in any of these places");
         return Ok(());
     }
-    let mut table = Table::new(&["PROVIDER", "VARIABLE", "PLUGIN", "WOULD", "KEY GOES TO"]);
-    for found in candidates {
+    let mut table = Table::new(&["FROM", "KEY", "SESSION", "GOES TO", "FOUND IN"]);
+    for found in &plan.candidates {
         table.row([
-            found.provider.to_string(),
-            found.variable.clone(),
-            found.plugin.clone(),
-            if found.taken { "stay: name is taken" } else { "be stored" }.to_owned(),
+            found.from.to_string(),
+            found.key.clone().unwrap_or_default(),
+            session(found),
             found.origins.join(", "),
+            found.place.clone(),
         ]);
     }
-    output.data(table)?;
-    output.note("nothing was stored; add `--yes` to store them");
-    Ok(())
+    output.data(table)
 }
 
-/// Finds the first variable of each provider that holds something.
-fn candidates(providers: &[ProviderInfo], is_set: impl Fn(&str) -> bool) -> Vec<Candidate> {
-    providers
-        .iter()
-        .filter_map(|provider| {
-            let variable = provider.env.iter().find(|name| is_set(name))?;
-            Some(Candidate {
-                provider: provider.id.clone(),
-                variable: variable.clone(),
-                plugin: provider.plugin.clone(),
-                origins: provider.origins.clone(),
-                taken: false,
-            })
-        })
-        .collect()
+/// Says what would become of it.
+fn session(found: &ImportCandidate) -> String {
+    match (&found.skipped, &found.provider, &found.name) {
+        (Some(why), ..) => format!("skipped: {why}"),
+        (None, Some(provider), Some(name)) => format!("{provider}:{name}"),
+        _ => "skipped".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_may_name_a_file() {
+        assert_eq!(source("llm"), Ok((Tool::Llm, None)));
+        assert_eq!(source("litellm=a=b.yaml"), Ok((Tool::Litellm, Some("a=b.yaml".into()))));
+        assert_eq!(source("env="), Ok((Tool::Env, None)));
+        assert!(source("chatgpt").unwrap_err().contains("opencode"));
+    }
 }

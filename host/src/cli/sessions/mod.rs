@@ -73,9 +73,9 @@ enum SessionsCommand {
     Test(Selected),
     /// Show what a plugin wants beyond what you agreed to at login, and agree
     Approve(approve::ApproveArgs),
-    /// Store keys that are in the environment; shows what it would do, `--yes` does it
+    /// Take over keys from the environment and from other tools; shows them first
     Import(import::ImportArgs),
-    /// Delete sessions that were not used for long; shows which, `--yes` does it
+    /// Delete sessions that are of no use: idle for long, expired, refused; shows them first
     Prune(prune::PruneArgs),
     /// Delete a session and its secret
     Delete {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -121,6 +121,51 @@ fn generate(path: &Path) -> Result<(), KeyError> {
     let removed = fs::remove_file(&draft);
     linked.and(removed).map_err(io)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// Makes the key that is to follow `path`, in a file beside it, in place of one that was never used.
+pub(super) fn begin_rotation(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let next = next(path);
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(KeyError::Io { path: next, source: error });
+        }
+        _ => {}
+    }
+    generate(&next)?;
+    read(&next, Rules::Generated)
+}
+
+/// Reads the key that is to follow `path`, if one was made.
+pub(super) fn read_next(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    match read(&next(path), Rules::Generated) {
+        Ok(text) => Ok(Some(text)),
+        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts the next key in the place of the old one, which stays beside it under `retired`.
+///
+/// The old one gets its second name first, so that at no moment a key is missing. Another process may
+/// have done it all already.
+pub(super) fn finish_rotation(path: &Path, retired: &Path) -> Result<(), KeyError> {
+    let io = |source: io::Error| KeyError::Io { path: path.to_owned(), source };
+    let next = next(path);
+    match fs::hard_link(path, retired) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+        _ => {}
+    }
+    match fs::rename(&next, path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+fn next(path: &Path) -> PathBuf {
+    path.with_extension("next")
 }
 
 #[cfg(test)]

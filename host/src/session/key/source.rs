@@ -15,7 +15,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{MasterKey, file};
+use super::{KeyId, MasterKey, file};
 use crate::session::random::NoRandomness;
 
 /// Where the master key is to be found.
@@ -172,6 +172,44 @@ impl KeySource {
     /// See [`KeyError`]. No other source is tried.
     pub fn load(&self, has_ciphertext: impl FnOnce() -> bool) -> Result<MasterKey, KeyError> {
         self.load_from(has_ciphertext, |name| env::var_os(name))
+    }
+
+    /// Makes the key that is to follow the one of this source; `None` where the operator keeps the key
+    /// and has to make the next one.
+    ///
+    /// It is kept beside the old one until [`KeySource::finish_rotation`].
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`].
+    pub fn begin_rotation(&self) -> Result<Option<MasterKey>, KeyError> {
+        let Self::Generated(path) = self else { return Ok(None) };
+        let text = file::begin_rotation(path)?;
+        let origin = self.to_string();
+        let key = MasterKey::decode(&text, &origin);
+        key.map(Some).ok_or(KeyError::Malformed { origin, found: text.len() })
+    }
+
+    /// Puts the next key in the place of `old` if it is `active`, the one that the store is sealed with,
+    /// and returns it with the file that keeps the old one.
+    ///
+    /// Also ends what a crash interrupted: the store is sealed anew first, and then the files change.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`].
+    pub fn finish_rotation(
+        &self,
+        old: KeyId,
+        active: KeyId,
+    ) -> Result<Option<(MasterKey, PathBuf)>, KeyError> {
+        let Self::Generated(path) = self else { return Ok(None) };
+        let Some(text) = file::read_next(path)? else { return Ok(None) };
+        let key = MasterKey::decode(&text, &self.to_string()).filter(|key| key.id() == active);
+        let Some(key) = key else { return Ok(None) };
+        let retired = path.with_extension(format!("retired-{old}"));
+        file::finish_rotation(path, &retired)?;
+        Ok(Some((key, retired)))
     }
 
     /// The same with the environment as an argument, because tests must not change their own.
@@ -340,6 +378,26 @@ mod tests {
         assert_eq!(made.id(), again.id());
         assert!(!asked.get(), "an existing key must not depend on the question");
         assert!(made.source().starts_with("generated file `"));
+    }
+
+    #[test]
+    fn a_rotation_leaves_a_key_at_every_step() {
+        let home = tempfile::tempdir().unwrap();
+        let source = KeySource::choose([], home.path());
+        let old = load(&source).unwrap();
+        assert!(source.finish_rotation(old.id(), old.id()).unwrap().is_none(), "none was begun");
+        let unused = source.begin_rotation().unwrap().unwrap();
+        let new = source.begin_rotation().unwrap().unwrap();
+        assert_ne!(unused.id(), new.id());
+        assert_eq!(load(&source).unwrap().id(), old.id(), "nothing is changed yet");
+        let done = source.finish_rotation(old.id(), old.id()).unwrap();
+        assert!(done.is_none(), "the store is still sealed with the old one");
+        let (key, retired) = source.finish_rotation(old.id(), new.id()).unwrap().unwrap();
+        assert_eq!(key.id(), new.id());
+        assert_eq!(load(&source).unwrap().id(), new.id());
+        assert_eq!(load(&KeySource::File(retired.clone())).unwrap().id(), old.id());
+        assert_eq!(retired, home.path().join(format!("key.retired-{}", old.id())));
+        assert!(KeySource::Env("K".into()).begin_rotation().unwrap().is_none());
     }
 
     #[test]

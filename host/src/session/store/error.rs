@@ -3,7 +3,9 @@
 use std::{error::Error, io, path::PathBuf};
 
 use crate::session::{
-    key::KeyId,
+    envelope::EnvelopeError,
+    key::{KeyError, KeyId},
+    legacy::LegacyError,
     name::{AuthType, SessionId, SessionName},
 };
 
@@ -80,6 +82,58 @@ pub enum StoreError {
         to: i64,
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// Other migrations made the schema than those of this build.
+    #[error(
+        "database `{}` was migrated by another build: migration {version} (`{name}`) differs",
+        .path.display()
+    )]
+    ChangedMigration {
+        /// The database.
+        path: PathBuf,
+        /// The first migration that differs.
+        version: i64,
+        /// Its name in the database.
+        name: String,
+    },
+    /// Logins go to or come from the former program, and its key is not configured.
+    #[error("{}, but the key of that program is not configured", former(*.logins, *.back))]
+    NoLegacyKey {
+        /// How many logins.
+        logins: usize,
+        /// Whether they go back to that program.
+        back: bool,
+    },
+    /// The former program's key cannot be had.
+    #[error("the key of the former program cannot be used")]
+    LegacyKey {
+        /// Why.
+        source: KeyError,
+    },
+    /// A login cannot be taken over from the former program, or given back to it.
+    #[error("login `{login}` of the former program cannot be read")]
+    LegacyLogin {
+        /// The login as `PROVIDER:NAME@AUTH`.
+        login: String,
+        /// Why.
+        source: LegacyError,
+    },
+    /// A migration has to seal or open something, and its caller gave it no key.
+    #[error("this migration needs the master key")]
+    NoMasterKey,
+    /// The master key that a migration needs cannot be had.
+    #[error("the master key cannot be used")]
+    MasterKey {
+        /// Why.
+        source: KeyError,
+    },
+    /// Something sealed did not open while all was sealed anew; nothing was changed.
+    #[error("`{what}` cannot be sealed anew")]
+    Unreadable {
+        /// The login, message or other value.
+        what: String,
+        /// Why.
+        source: EnvelopeError,
     },
     /// The database or a file beside it (folder, lock, backup) could not be used.
     #[error("failed to access `{}`", .path.display())]
@@ -177,6 +231,27 @@ impl StoreError {
                 "upgrade `maestro`, or run `maestro db rollback --to {expected}` with the newer one"
             ),
             Self::OlderSchema { .. } => "run `maestro db migrate`".into(),
+            Self::ChangedMigration { .. } => {
+                "use the `maestro` that migrated it, or restore a `.backup-` file beside it".into()
+            }
+            Self::NoLegacyKey { back, .. } => {
+                let or = if *back {
+                    "or roll back no further than version 2"
+                } else {
+                    "or leave those logins behind with `maestro db migrate --without-legacy-key`"
+                };
+                format!(
+                    "set `legacy_key = {{ env = \"NAME\" }}` below `[store]` in the configuration: \
+                     32 bytes as base64, the `key` of that program's `AES.GCM.V1` cipher; {or}"
+                )
+            }
+            Self::LegacyKey { source } | Self::MasterKey { source } => return source.hint(),
+            Self::LegacyLogin { .. } => {
+                "check `legacy_key` below `[store]`, or leave logins that do not open behind with \
+                 `maestro db migrate --without-legacy-key`"
+                    .into()
+            }
+            Self::Unreadable { source, .. } => return source.hint(),
             Self::Migration { .. } => "nothing was changed; run `maestro db check`".into(),
             Self::DuplicateSession { .. } => {
                 "choose another `--name`, or pass `--replace` to overwrite it".into()
@@ -189,7 +264,17 @@ impl StoreError {
             Self::UnknownConversation { .. } => "run `maestro conversations list`".into(),
             Self::Stale { .. } => "try again".into(),
             Self::WrongKey { found, .. } => format!("provide the key whose id is `{found}`"),
-            Self::Io { .. } | Self::Engine { .. } => return None,
+            Self::Io { .. } | Self::Engine { .. } | Self::NoMasterKey => return None,
         })
     }
+}
+
+fn former(logins: usize, back: bool) -> String {
+    let what = if logins == 1 { "a login".to_owned() } else { format!("{logins} logins") };
+    let is = match (back, logins) {
+        (true, _) => "would have to be",
+        (false, 1) => "is",
+        (false, _) => "are",
+    };
+    format!("{what} {is} sealed as the former program does")
 }

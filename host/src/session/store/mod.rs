@@ -30,7 +30,14 @@ use self::row::{
     SessionFilter, SessionInfo, SessionStatus, Stamp,
 };
 pub use self::{client::ClientKey, error::StoreError};
-use crate::session::name::{AuthType, SessionId, SessionName};
+use crate::session::{
+    envelope::Place,
+    key::KeyId,
+    name::{AuthType, SessionId, SessionName},
+};
+
+/// Opens a value that was sealed for a place and seals it for the same place anew.
+pub type Reseal<'a> = dyn Fn(&Place<'_>, &[u8]) -> StoreResult<Vec<u8>> + 'a;
 
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -55,15 +62,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`StoreError::DuplicateSession`] if its provider, auth type and name are taken.
+    /// [`StoreError::DuplicateSession`] if its provider, auth type and name are taken,
+    /// [`StoreError::WrongKey`] if another key became the active one since it was sealed.
     fn insert_session(&self, new: &NewSession, stamp: &Stamp<'_>) -> StoreResult<SessionInfo>;
 
     /// Swaps the sealed part of a session, if it still has `generation`.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Stale`], [`StoreError::UnknownSession`], or [`StoreError::DuplicateSession`]
-    /// if the new name is taken.
+    /// [`StoreError::Stale`], [`StoreError::UnknownSession`], [`StoreError::DuplicateSession`]
+    /// if the new name is taken, or [`StoreError::WrongKey`] as with a new session.
     fn reseal_session(
         &self,
         id: &SessionId,
@@ -148,7 +156,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::UnknownSession`].
     fn delete_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()>;
 
-    /// Lists sessions that were neither made nor used since `idle_since_s`.
+    /// Lists sessions that were neither made nor used since `idle_since_s`, whose tokens ended before
+    /// that, or that need a new login anyway.
     fn prune_candidates(&self, idle_since_s: i64) -> StoreResult<Vec<SessionInfo>>;
 
     /// Reports whether anything here is sealed with a key of ours; then none may be generated.
@@ -163,6 +172,24 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// [`StoreError::WrongKey`], before anything is written.
     fn adopt_key(&self, key: &KeyRecord) -> StoreResult<()>;
+
+    /// Seals all that `from` sealed anew for another key and makes that the active one, whole or not
+    /// at all. Returns how many values.
+    ///
+    /// `reseal` is called inside the transaction, the one exception to what this module says: nobody may
+    /// write with the old key in between.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::WrongKey`] if `from` is not the active key or something here is sealed with a third
+    /// one, and what `reseal` returns.
+    fn rekey(
+        &self,
+        from: KeyId,
+        to: &KeyRecord,
+        reseal: &Reseal<'_>,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<u64>;
 
     /// Returns the newest audit events, newest first.
     fn audit_events(&self, limit: u32) -> StoreResult<Vec<AuditEvent>>;

@@ -87,6 +87,8 @@ text_enum! {
         Attempt = "attempt",
         /// Tokens were renewed.
         Refresh = "refresh",
+        /// Everything was sealed anew with another key.
+        Rekey = "rekey",
         /// A session was used for the first time, or after a day without use.
         Use = "use",
     }

@@ -10,7 +10,10 @@ mod file;
 mod lease;
 mod ledger;
 pub mod migrate;
+mod rekey;
 mod sessions;
+
+pub use self::migrate::MigrationKeys;
 
 use std::{
     fmt,
@@ -25,13 +28,16 @@ use rusqlite::{
 };
 
 use super::{
-    ClientKey, Store, StoreError, StoreResult,
+    ClientKey, Reseal, Store, StoreError, StoreResult,
     row::{
         AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
         SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
     },
 };
-use crate::session::name::{AuthType, SessionId, SessionName};
+use crate::session::{
+    key::KeyId,
+    name::{AuthType, SessionId, SessionName},
+};
 
 /// How to open a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,21 @@ impl SqliteStore {
     /// As [`SqliteStore::open`], and [`StoreError::OlderSchema`] if the database is opened
     /// read-only but needs a migration.
     pub fn open_with(path: &Path, now_s: i64, options: SqliteOptions) -> StoreResult<Self> {
+        Self::open_with_keys(path, now_s, options, &MigrationKeys::default())
+    }
+
+    /// The same with keys, which the migration of logins of the former program needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open_with`], and [`StoreError::NoLegacyKey`] and its like if a login of that
+    /// program cannot be taken over; nothing is changed then.
+    pub fn open_with_keys(
+        path: &Path,
+        now_s: i64,
+        options: SqliteOptions,
+        keys: &MigrationKeys,
+    ) -> StoreResult<Self> {
         if options.read_only {
             let expected = migrate::LATEST;
             let found = migrate::schema_version(path)?;
@@ -93,7 +114,7 @@ impl SqliteStore {
             }
         } else {
             file::prepare(path)?;
-            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout)?;
+            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout, keys)?;
         }
         let open = |role| connect(path, options, role).map_err(|fault| fault.at(path));
         Ok(Self {
@@ -255,6 +276,23 @@ impl Store for SqliteStore {
 
     fn adopt_key(&self, key: &KeyRecord) -> StoreResult<()> {
         self.write(|tx| ledger::adopt_key(tx, key))
+    }
+
+    fn rekey(
+        &self,
+        from: KeyId,
+        to: &KeyRecord,
+        reseal: &Reseal<'_>,
+        stamp: &Stamp<'_>,
+    ) -> StoreResult<u64> {
+        let count = self.write(|tx| rekey::rekey(tx, from, to, reseal, stamp))?;
+        // The log still holds what the old key sealed. A reader elsewhere may keep it a while.
+        let emptied = lock(&self.writer)
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if !matches!(emptied, Ok(0)) {
+            tracing::debug!("the write-ahead log was not emptied after the key changed");
+        }
+        Ok(count)
     }
 
     fn audit_events(&self, limit: u32) -> StoreResult<Vec<AuditEvent>> {

@@ -3,7 +3,7 @@
 use plugin_api::{ChunkId, ContextId};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, params};
 
-use super::{Fault, parsed, signed, unsigned};
+use super::{Fault, ledger, parsed, signed, unsigned};
 use crate::session::store::{
     StoreError,
     row::{Conversation, SealedChunk},
@@ -68,6 +68,7 @@ pub(super) fn append(
                  ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for chunk in turn {
+        ledger::require_active(tx, chunk.key_id)?;
         insert.execute(params![
             chunk.id.as_str(),
             id.as_str(),

@@ -13,6 +13,7 @@ use crate::session::{
 
 pub(super) fn has_ciphertext(connection: &Connection) -> Result<bool, Fault> {
     let sql = "SELECT EXISTS (SELECT 1 FROM saved_authentications WHERE key_id IS NOT NULL)
+                   OR EXISTS (SELECT 1 FROM legacy_payloads)
                    OR EXISTS (SELECT 1 FROM context_chunks)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
@@ -48,6 +49,11 @@ pub(super) fn adopt_key(tx: &Transaction<'_>, key: &KeyRecord) -> Result<(), Fau
             return Err(StoreError::WrongKey { found, expected: key.id }.into());
         }
     }
+    activate(tx, key)
+}
+
+/// Makes a key the active one.
+pub(super) fn activate(tx: &Transaction<'_>, key: &KeyRecord) -> Result<(), Fault> {
     tx.execute("UPDATE crypto_keys SET active = 0 WHERE active = 1", [])?;
     tx.execute(
         "INSERT INTO crypto_keys (key_id, created_at, source, active) VALUES (?1, ?2, ?3, 1)
@@ -57,9 +63,27 @@ pub(super) fn adopt_key(tx: &Transaction<'_>, key: &KeyRecord) -> Result<(), Fau
     Ok(())
 }
 
+/// Refuses a value that was sealed with a key which is no longer the active one: another process
+/// changed the key since this one loaded it.
+pub(super) fn require_active(tx: &Transaction<'_>, key: KeyId) -> Result<(), Fault> {
+    let sql = "SELECT key_id FROM crypto_keys WHERE active = 1 AND key_id <> ?";
+    let other = tx
+        .prepare_cached(sql)?
+        .query_row([key.to_string()], |row| parsed::<KeyId>(row, 0))
+        .optional()?;
+    match other {
+        None => Ok(()),
+        Some(found) => Err(StoreError::WrongKey { found, expected: key }.into()),
+    }
+}
+
 /// Finds a key that sealed something and is not `key`, for a database whose record of keys is gone.
-fn sealed_with_another(tx: &Transaction<'_>, key: KeyId) -> Result<Option<KeyId>, Fault> {
+pub(super) fn sealed_with_another(
+    tx: &Transaction<'_>,
+    key: KeyId,
+) -> Result<Option<KeyId>, Fault> {
     let sql = "SELECT key_id FROM saved_authentications WHERE key_id IS NOT NULL AND key_id <> ?1
+               UNION ALL SELECT key_id FROM legacy_payloads WHERE key_id <> ?1
                UNION ALL SELECT key_id FROM context_chunks WHERE key_id <> ?1 LIMIT 1";
     Ok(tx.query_row(sql, [key.to_string()], |row| parsed(row, 0)).optional()?)
 }

@@ -20,6 +20,7 @@ pub(super) fn insert(
     new: &NewSession,
     stamp: &Stamp<'_>,
 ) -> Result<SessionInfo, Fault> {
+    ledger::require_active(tx, new.key_id)?;
     let first: bool = tx
         .prepare_cached(
             "SELECT NOT EXISTS (SELECT 1 FROM saved_authentications WHERE provider = ?)",
@@ -64,6 +65,7 @@ pub(super) fn reseal(
     if before.generation != generation {
         return Err(StoreError::Stale { id: id.clone(), expected: generation }.into());
     }
+    ledger::require_active(tx, new.key_id)?;
     let updated = tx
         .prepare_cached(
             "UPDATE saved_authentications
@@ -166,7 +168,9 @@ pub(super) fn prune_candidates(
 ) -> Result<Vec<SessionInfo>, Fault> {
     list(
         connection,
-        "max(coalesce(last_used_at, created_at), created_at) < :since",
+        "max(coalesce(last_used_at, created_at), created_at) < :since
+         OR status = 'needs_reauth'
+         OR (auth_type = 'oauth' AND expires_at < :since)",
         named_params! { ":since": idle_since_s },
     )
 }

@@ -406,10 +406,10 @@ fn a_read_only_store_reads_and_refuses_writes() {
 fn a_read_only_store_does_not_migrate() {
     let home = Home::new();
     home.open();
-    migrate::migrate(&home.path(), 1, 0, Duration::ZERO).unwrap();
+    migrate::migrate(&home.path(), 1, 0, Duration::ZERO, &MigrationKeys::default()).unwrap();
     let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
     let error = SqliteStore::open_with(&home.path(), 0, options).unwrap_err();
-    assert!(matches!(error, StoreError::OlderSchema { found: 1, expected: 3, .. }));
+    assert!(matches!(error, StoreError::OlderSchema { found: 1, expected: migrate::LATEST, .. }));
     assert_eq!(error.hint().unwrap(), "run `maestro db migrate`");
     home.open();
 }
@@ -508,9 +508,9 @@ fn another_file_is_no_database() {
 fn a_newer_schema_is_refused() {
     let home = Home::new();
     home.open();
-    Connection::open(home.path()).unwrap().execute_batch("PRAGMA user_version = 4").unwrap();
+    Connection::open(home.path()).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let error = SqliteStore::open(&home.path(), 0).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 4, expected: 3, .. }));
+    assert!(matches!(error, StoreError::NewerSchema { found: 9, expected: migrate::LATEST, .. }));
 }
 
 #[test]

@@ -16,8 +16,19 @@ fn memory(version: usize) -> Connection {
     connection
 }
 
+/// Runs the SQL of the migrations alone; `reseal/tests.rs` has the steps that are code.
 fn go(connection: &mut Connection, version: usize) {
-    migrations().to_version(connection, version).unwrap();
+    let steps = STEPS.iter().map(|step| M::up(step.up).down(step.down).foreign_key_check());
+    Migrations::new(steps.collect()).to_version(connection, version).unwrap();
+}
+
+/// Keys for databases whose logins hold nothing: none is opened.
+fn no_keys() -> MigrationKeys {
+    MigrationKeys { leave_unreadable: true, ..MigrationKeys::default() }
+}
+
+fn migrate(path: &Path, to: i64, now_s: i64, patience: Duration) -> StoreResult<Option<PathBuf>> {
+    super::migrate(path, to, now_s, patience, &no_keys())
 }
 
 fn dump(connection: &Connection, sql: &str) -> Vec<Vec<Value>> {
@@ -60,9 +71,10 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 
 #[test]
 fn the_definitions_are_valid_and_counted() {
-    migrations().validate().unwrap();
+    let resealer = Arc::new(Resealer::default());
+    migrations(&resealer, 0).validate().unwrap();
     let mut connection = memory(0);
-    migrations().to_latest(&mut connection).unwrap();
+    migrations(&resealer, 0).to_latest(&mut connection).unwrap();
     assert_eq!(user_version(&connection).unwrap(), LATEST);
 }
 
@@ -72,7 +84,7 @@ fn a_database_of_the_former_program_is_adopted_and_backed_up() {
     let path = home.path().join("maestro.db");
     legacy_file(&path);
     let backup = migrate(&path, LATEST, 1_700_000_000, PATIENCE).unwrap().unwrap();
-    assert_eq!(backup, home.path().join("maestro.db.backup-0-to-3-1700000000"));
+    assert_eq!(backup, home.path().join("maestro.db.backup-0-to-4-1700000000"));
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(schema_version(&backup).unwrap(), 0);
     let old = Connection::open(&backup).unwrap();
@@ -100,11 +112,11 @@ fn two_backups_within_a_second_do_not_overwrite_each_other() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("maestro.db");
     legacy_file(&path);
-    for to in [3, 0, 3, 0, 3] {
+    for to in [4, 0, 4, 0, 4] {
         migrate(&path, to, 7, PATIENCE).unwrap().unwrap();
     }
     let names = names_in(home.path());
-    for expected in ["0-to-3-7", "3-to-0-7", "0-to-3-7-2", "3-to-0-7-2", "0-to-3-7-3"] {
+    for expected in ["0-to-4-7", "4-to-0-7", "0-to-4-7-2", "4-to-0-7-2", "0-to-4-7-3"] {
         assert!(names.contains(&format!("maestro.db.backup-{expected}")), "{names:?}");
     }
     assert_eq!(sessions(&Connection::open(&path).unwrap()).len(), 3);
@@ -131,8 +143,8 @@ fn a_newer_schema_is_refused_and_left_alone() {
         [migrate(&path, LATEST, 0, PATIENCE).unwrap_err(), schema_version(&path).unwrap_err()]
     {
         assert!(matches!(error, StoreError::NewerSchema { found: 9, expected: LATEST, .. }));
-        assert!(error.to_string().ends_with("has schema version 9, but this host knows up to 3"));
-        assert!(error.hint().unwrap().contains("rollback --to 3"));
+        assert!(error.to_string().ends_with("has schema version 9, but this host knows up to 4"));
+        assert!(error.hint().unwrap().contains("rollback --to 4"));
     }
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(names_in(home.path()).len(), 1, "neither lock nor backup was made");
@@ -180,7 +192,7 @@ fn a_held_lock_is_named() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("maestro.db");
     legacy_file(&path);
-    let held = lock_file(&path, NOT_PATIENT).unwrap();
+    let held = lock(&path, NOT_PATIENT).unwrap();
     let error = migrate(&path, LATEST, 0, NOT_PATIENT).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
     let waited = migrate(&path, LATEST, 0, LOCK_POLL).unwrap_err();
@@ -204,13 +216,13 @@ fn a_locked_database_is_named_also_here() {
 fn a_lock_file_that_cannot_be_made_is_an_io_error() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("maestro.db.lock")).unwrap();
-    let error = lock_file(&home.path().join("maestro.db"), NOT_PATIENT).unwrap_err();
+    let error = lock(&home.path().join("maestro.db"), NOT_PATIENT).unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }));
 }
 
 #[test]
 fn conversations_and_all_else_survive_a_rollback() {
-    let mut connection = memory(3);
+    let mut connection = memory(4);
     connection
         .execute_batch(
             "INSERT INTO contexts VALUES ('c', 'n', 'p', 's', 'm', 't', 1, 2, 3);
@@ -243,9 +255,9 @@ fn conversations_and_all_else_survive_a_rollback() {
         )
     };
     let (before, schema_before) = (all(&connection), schema(&connection));
-    for version in [2, 1, 0] {
+    for version in [3, 2, 1, 0] {
         go(&mut connection, version);
-        go(&mut connection, 3);
+        go(&mut connection, 4);
         assert_eq!(all(&connection), before);
         assert_eq!(schema(&connection), schema_before, "nothing parked stays behind");
     }
