@@ -2,6 +2,7 @@
 
 mod client;
 mod guarding;
+mod sdks;
 mod streaming;
 
 use serde_json::{Value, json};
