@@ -3,7 +3,11 @@
 //! A dialect plugs in here and in `route`. Its own work (reading requests, writing events, answers
 //! and errors) is in the crate `dialects`.
 
-use dialects::{Loss, RequestError, anthropic_messages, gemini, openai_chat, openai_responses};
+// `google`, because `gemini` also names a plugin, a dev-dependency. A path that spells it makes a lint of the
+// compiler (`unused_qualifications`, most likely) look for that crate, and so link it into the tests.
+use dialects::{
+    Loss, RequestError, anthropic_messages, gemini as google, openai_chat, openai_responses,
+};
 use plugin_api::{
     chat::ChatRequest,
     error::ProviderError,
@@ -30,7 +34,7 @@ pub(super) enum ChatForm {
     /// `POST /v1/messages`.
     AnthropicMessages,
     /// `POST /v1beta/models/{model}:generateContent`, or `:streamGenerateContent`.
-    Gemini { model: String, layout: Option<gemini::Layout> },
+    Gemini { model: String, layout: Option<google::Layout> },
 }
 
 /// A client's request, read.
@@ -48,7 +52,7 @@ pub(super) enum Manner {
     OpenAiChat { include_usage: bool, legacy_functions: bool },
     OpenAiResponses { namespaces: openai_responses::Namespaces },
     AnthropicMessages,
-    Gemini(gemini::Layout),
+    Gemini(google::Layout),
 }
 
 /// What stands in every answer.
@@ -69,7 +73,7 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::DIALECT,
             Self::OpenAiResponses => openai_responses::DIALECT,
             Self::AnthropicMessages => anthropic_messages::DIALECT,
-            Self::Gemini => gemini::DIALECT,
+            Self::Gemini => google::DIALECT,
         }
     }
 
@@ -79,7 +83,7 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::error::encode(error),
             Self::OpenAiResponses => openai_responses::error::encode(error),
             Self::AnthropicMessages => anthropic_messages::error::encode(error),
-            Self::Gemini => gemini::error::encode(error),
+            Self::Gemini => google::error::encode(error),
         }
     }
 
@@ -89,7 +93,7 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::error::encode_request_error(error),
             Self::OpenAiResponses => openai_responses::error::encode_request_error(error),
             Self::AnthropicMessages => anthropic_messages::error::encode_request_error(error),
-            Self::Gemini => gemini::error::encode_request_error(error),
+            Self::Gemini => google::error::encode_request_error(error),
         }
     }
 
@@ -99,9 +103,9 @@ impl Dialect {
             Self::OpenAiChat | Self::OpenAiResponses => openai_chat::models::encode(&models),
             Self::AnthropicMessages => anthropic_messages::models::encode(&models),
             Self::Gemini => {
-                let mut page = gemini::models::Page::default();
+                let mut page = google::models::Page::default();
                 page.models = models;
-                gemini::models::encode(&page)
+                google::models::encode(&page)
             }
         }
     }
@@ -111,7 +115,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat | Self::OpenAiResponses => openai_chat::models::encode_one(model),
             Self::AnthropicMessages => anthropic_messages::models::encode_one(model),
-            Self::Gemini => gemini::models::encode_one(model),
+            Self::Gemini => google::models::encode_one(model),
         }
     }
 
@@ -126,7 +130,7 @@ impl Dialect {
             Self::OpenAiResponses => openai_responses::decode_request(body)?.request,
             Self::AnthropicMessages => anthropic_messages::decode_request(body)?.request,
             Self::Gemini => {
-                gemini::tokens::decode_request(model.unwrap_or_default(), body)?.request
+                google::tokens::decode_request(model.unwrap_or_default(), body)?.request
             }
         })
     }
@@ -138,7 +142,7 @@ impl Dialect {
                 openai_responses::tokens::encode(&TokenCount::new(input_tokens))
             }
             Self::AnthropicMessages => anthropic_messages::encode_count(input_tokens),
-            Self::Gemini => gemini::tokens::encode(&TokenCount::new(input_tokens)),
+            Self::Gemini => google::tokens::encode(&TokenCount::new(input_tokens)),
         }
     }
 }
@@ -179,7 +183,7 @@ impl ChatForm {
                 Asked { request, stream: decoded.stream, losses, manner }
             }
             Self::Gemini { model, layout } => {
-                let decoded = gemini::decode_request(model, body)?;
+                let decoded = google::decode_request(model, body)?;
                 let (request, losses) = (decoded.request, decoded.losses);
                 let manner = Manner::Gemini(layout.unwrap_or_default());
                 Asked { request, stream: layout.is_some(), losses, manner }
@@ -205,7 +209,7 @@ impl Manner {
                 Encoder::AnthropicMessages(Box::new(encoder))
             }
             Self::Gemini(layout) => {
-                let encoder = gemini::Encoder::new(&gemini_head(head), *layout);
+                let encoder = google::Encoder::new(&gemini_head(head), *layout);
                 Encoder::Gemini(Box::new(encoder), *layout)
             }
         }
@@ -223,14 +227,14 @@ impl Manner {
             Self::AnthropicMessages => {
                 anthropic_messages::encode_response(transcript, &messages_head(head))
             }
-            Self::Gemini(_) => gemini::encode_response(transcript, &gemini_head(head)),
+            Self::Gemini(_) => google::encode_response(transcript, &gemini_head(head)),
         }
     }
 
     /// Returns the type of a stream.
     pub(super) const fn stream_type(&self) -> &'static str {
         match self {
-            Self::Gemini(gemini::Layout::Array) => "application/json; charset=utf-8",
+            Self::Gemini(google::Layout::Array) => "application/json; charset=utf-8",
             _ => "text/event-stream; charset=utf-8",
         }
     }
@@ -241,7 +245,7 @@ pub(super) enum Encoder {
     OpenAiChat(openai_chat::Encoder),
     OpenAiResponses(Box<openai_responses::Encoder>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
-    Gemini(Box<gemini::Encoder>, gemini::Layout),
+    Gemini(Box<google::Encoder>, google::Layout),
 }
 
 impl Encoder {
@@ -271,7 +275,7 @@ impl Encoder {
         match self {
             Self::AnthropicMessages(encoder) if begun => encoder.ping(out),
             // Between the items of an array nothing can be said.
-            Self::Gemini(_, gemini::Layout::Array) => {}
+            Self::Gemini(_, google::Layout::Array) => {}
             _ => out.extend_from_slice(COMMENT),
         }
     }
@@ -289,8 +293,8 @@ fn messages_head(head: &Head) -> anthropic_messages::Head {
     anthropic_messages::Head::new(format!("msg_{}", head.id), &*head.model)
 }
 
-fn gemini_head(head: &Head) -> gemini::Head {
-    gemini::Head::new(&*head.id, &*head.model)
+fn gemini_head(head: &Head) -> google::Head {
+    google::Head::new(&*head.id, &*head.model)
 }
 
 /// A comment: every reader of server-sent events skips it.

@@ -3,7 +3,10 @@
 //! A table of patterns would not do: in Google's paths the last `:` splits, models hold slashes,
 //! `/s/NAME` may stand before everything, and `/v1/models` has three shapes.
 
-use dialects::gemini::{Layout, route::Action};
+use dialects::gemini::{
+    Layout,
+    route::{self as google_path, Action},
+};
 use http::{HeaderMap, Method, Uri};
 
 use super::dialect::{ChatForm, Dialect};
@@ -100,7 +103,7 @@ fn endpoint(method: &Method, path: &str, query: &str) -> Endpoint {
         "/readyz" => return get(Endpoint::Ready),
         _ => {}
     }
-    if let Some((model, action)) = dialects::gemini::route::parse(path) {
+    if let Some((model, action)) = google_path::parse(path) {
         return post(google(decode(model), action, query));
     }
     // Base URLs are given with and without the version; both are understood.

@@ -1,6 +1,6 @@
 //! What is answered in one piece: vectors and counts of tokens.
 
-use dialects::{gemini, openai_chat};
+use dialects::{gemini as google, openai_chat};
 use http::Response;
 use plugin_api::error::ErrorKind;
 
@@ -28,7 +28,7 @@ impl Gateway {
                 (decoded.request, decoded.base64)
             }
             EmbedForm::Gemini { model, .. } => {
-                (gemini::embeddings::decode_request(model, body)?, false)
+                (google::embeddings::decode_request(model, body)?, false)
             }
         };
         let name = request.model.to_string();
@@ -37,8 +37,8 @@ impl Gateway {
         let embeddings = self.maestro.embed(target.model(), request, target.call()).await?;
         let body = match form {
             EmbedForm::OpenAi => openai_chat::embeddings::encode(&embeddings, &name, base64),
-            EmbedForm::Gemini { batch: true, .. } => gemini::embeddings::encode(&embeddings),
-            EmbedForm::Gemini { .. } => gemini::embeddings::encode_one(&embeddings),
+            EmbedForm::Gemini { batch: true, .. } => google::embeddings::encode(&embeddings),
+            EmbedForm::Gemini { .. } => google::embeddings::encode_one(&embeddings),
         };
         Ok(answer(body, &target, record))
     }
