@@ -13,6 +13,7 @@ mod contract;
 mod crash;
 mod db;
 mod evolution;
+mod gateway;
 mod harness;
 mod import;
 mod lifecycle;

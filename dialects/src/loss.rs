@@ -82,7 +82,9 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Makes a refusal; with an empty field, of the body as a whole.
+    #[must_use]
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }

@@ -7,13 +7,16 @@
 
 mod ask;
 mod asking;
+mod catalog;
 mod choice;
+mod clients;
 mod conversations;
 mod db;
 mod doctor;
 mod error;
 mod import;
 mod login;
+mod routing;
 mod sessions;
 mod tokens;
 mod unnamed;
@@ -37,6 +40,8 @@ pub use crate::{
     plugin::honesty::Check,
 };
 pub use ask::{Call, ChatStream};
+pub use catalog::SessionOf;
+pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
@@ -85,6 +90,8 @@ struct Inner {
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
+    catalog: catalog::Catalog,
+    clients: clients::Clients,
     /// Who is told of what works and should not be relied on; without one, the log.
     warner: OnceLock<Warner>,
 }
@@ -116,6 +123,7 @@ impl Maestro {
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
+        let (catalog, clients) = Default::default();
         let warner = OnceLock::new();
         let inner = Inner {
             home,
@@ -126,6 +134,8 @@ impl Maestro {
             refresher,
             sessions,
             env_session,
+            catalog,
+            clients,
             warner,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -399,6 +409,11 @@ fn open_store(home: &Home, config: &StoreConfig) -> Result<Arc<Sessions>, Error>
         key = next;
     }
     Ok(Arc::new(Sessions::open(Arc::new(store), key, now_s())?))
+}
+
+/// Returns the time in Unix seconds.
+pub(crate) fn unix_time_s() -> u64 {
+    now_s().cast_unsigned()
 }
 
 fn now_s() -> i64 {

@@ -9,10 +9,14 @@ use crate::cli::{
     conversations::ConversationsArgs,
     db::DbArgs,
     embed::EmbedArgs,
+    env::EnvArgs,
+    keys::KeysArgs,
+    launch::LaunchArgs,
     login::LoginArgs,
     models::ModelsArgs,
     plugin::PluginArgs,
     providers::ProvidersArgs,
+    serve::ServeArgs,
     sessions::SessionsArgs,
 };
 
@@ -64,6 +68,15 @@ pub(super) enum Command {
     /// List, show, export and delete stored conversations
     #[command(visible_alias = "conversation")]
     Conversations(ConversationsArgs),
+    /// Serve OpenAI's, Anthropic's and Gemini's clients with every provider
+    Serve(ServeArgs),
+    /// Run Claude Code, Codex or Gemini CLI with any model and session
+    Launch(LaunchArgs),
+    /// Make, list and take back keys of the gateway's clients
+    #[command(visible_alias = "key")]
+    Keys(KeysArgs),
+    /// Print the settings with which a tool uses the gateway
+    Env(EnvArgs),
     /// List plugin files and look into one
     #[command(visible_alias = "plugins")]
     Plugin(PluginArgs),

@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::{
     cli::output::{Document, Output},
     config::ConfigError,
+    gateway::StartError,
     home::NoHome,
     maestro,
 };
@@ -24,6 +25,9 @@ pub(super) enum Failure {
     /// The provider does not accept the key of a login.
     #[error("the key was rejected and is not stored")]
     Rejected(#[source] maestro::Error),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -55,6 +59,9 @@ pub(super) enum Failure {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// A tool that was run failed; it has said why itself.
+    #[error("the tool ended with status {0}")]
+    Child(u8),
     /// It failed, and all about it has been printed.
     #[error("failed")]
     Said,
@@ -84,17 +91,20 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.exit_code(),
-            Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
+            Self::Start(StartError::Maestro(error)) => error.exit_code(),
+            Self::Start(StartError::Listen { .. }) => 1,
+            Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Request { .. } | Self::Other(_) | Self::Said => 1,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
+            Self::Child(code) => *code,
         }
     }
 
     /// Returns whether anything has to be printed about it.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Said)
+        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Child(_) | Self::Said)
     }
 
     /// Returns what to do about it.
@@ -102,6 +112,7 @@ impl Failure {
         match self {
             Self::Maestro(error) => error.hint(),
             Self::Rejected(_) => Some("check the key; `--no-test` stores it untried".into()),
+            Self::Start(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
@@ -113,9 +124,11 @@ impl Failure {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.kind(),
+            Self::Start(StartError::Maestro(error)) => error.kind(),
+            Self::Start(StartError::Listen { .. }) => "io",
             Self::Config(_) | Self::Home(_) => "config",
-            Self::Usage { .. } => "usage",
-            Self::Request { .. } | Self::Said => "request",
+            Self::Start(_) | Self::Usage { .. } => "usage",
+            Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
         }

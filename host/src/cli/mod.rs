@@ -18,12 +18,16 @@ mod conversations;
 mod db;
 mod doctor;
 mod embed;
+mod env;
 mod failure;
+mod keys;
+mod launch;
 mod login;
 mod models;
 mod output;
 mod plugin;
 mod providers;
+mod serve;
 mod sessions;
 mod table;
 mod time;
@@ -52,7 +56,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::print_parse_error(&error),
     };
     let output = Output::new(cli.global.json, cli.global.verbose);
-    output::trace(cli.global.verbose);
+    output::trace(cli.global.verbose, matches!(cli.command, Command::Serve(_)));
     match run(cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -85,6 +89,17 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Conversations(args) => {
             wait(output, async |maestro| conversations::run(args, maestro, output).await)
         }
+        Command::Serve(args) => {
+            let workers = std::thread::available_parallelism().map_or(WORKERS, usize::from);
+            wait_on(workers, output, async |maestro| {
+                serve::run(args, maestro.clone(), output).await
+            })
+        }
+        Command::Launch(args) => {
+            wait(output, async |maestro| launch::run(args, maestro.clone(), output).await)
+        }
+        Command::Keys(args) => wait(output, async |maestro| keys::run(args, maestro, output).await),
+        Command::Env(args) => env::run(&args, &read_config()?, output),
         Command::Plugin(args) => plugin::run(args, &open(output)?, output),
         Command::Db(args) => wait(output, async |maestro| db::run(args, maestro, output).await),
         Command::Doctor => wait(output, async |maestro| doctor::run(maestro, output).await),
@@ -92,6 +107,10 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     }
+}
+
+fn read_config() -> Result<Config, Failure> {
+    Ok(Config::read(&Home::from_env()?.config_file())?)
 }
 
 fn open(output: &Output) -> Result<Maestro, Failure> {
@@ -109,9 +128,17 @@ fn wait<T>(
     output: &Output,
     work: impl AsyncFnOnce(&Maestro) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    wait_on(WORKERS, output, work)
+}
+
+fn wait_on<T>(
+    workers: usize,
+    output: &Output,
+    work: impl AsyncFnOnce(&Maestro) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let maestro = open(output)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| anyhow::Error::new(error).context("failed to start the runtime"))?;

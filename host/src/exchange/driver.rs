@@ -258,6 +258,11 @@ impl Driver {
         }
     }
 
+    /// Returns a delivery that waits already, without reading on.
+    pub fn next_ready(&mut self) -> Option<Result<Delivery, ExchangeError>> {
+        self.ready.pop_front()
+    }
+
     async fn happens(&mut self) -> Happened {
         let wake = self.wake;
         let woken = async {

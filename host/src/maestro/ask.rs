@@ -137,6 +137,30 @@ impl ChatStream {
         }
     }
 
+    /// Returns an event that is there already, without reading on.
+    ///
+    /// What one read of the upstream brought can so be passed on in one piece. The end, and a failure,
+    /// come from [`next`](Self::next).
+    pub fn next_ready(&mut self) -> Option<ChatEvent> {
+        if self.asking.may_reopen() || self.asking.is_over() {
+            return None;
+        }
+        if let Some(event) = self.held.pop_front() {
+            return Some(event);
+        }
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.driver.next_ready()? {
+            Ok(Delivery::Event(event)) => Some(event),
+            Ok(Delivery::Value(_)) => None,
+            Err(error) => {
+                self.failed = Some(error.into());
+                None
+            }
+        }
+    }
+
     /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
     /// process would not, and one whose inputs were too many to keep.
     #[must_use]

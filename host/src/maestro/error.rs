@@ -434,6 +434,8 @@ fn session_exit(error: &SessionError) -> u8 {
         | SessionError::Store(
             StoreError::DuplicateSession { .. }
             | StoreError::DuplicateConversation { .. }
+            | StoreError::DuplicateClientKey { .. }
+            | StoreError::UnknownClientKey { .. }
             | StoreError::UnknownSession { .. }
             | StoreError::UnknownConversation { .. },
         ) => 2,
