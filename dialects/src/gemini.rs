@@ -16,7 +16,6 @@ pub mod models;
 pub mod route;
 pub mod tokens;
 
-mod base64;
 mod calls;
 mod contents;
 mod encoder;

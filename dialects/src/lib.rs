@@ -13,6 +13,8 @@ pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 
+mod base64;
+mod json;
 mod lenient;
 mod loss;
 

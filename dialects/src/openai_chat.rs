@@ -18,7 +18,7 @@ mod inbound;
 mod messages;
 mod quirks;
 mod request;
-pub(crate) mod sources;
+mod sources;
 mod stream;
 mod wire;
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{DIALECT, error, sources, token, usage};
+use crate::json::push;
 
 /// What an answer is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -318,9 +319,4 @@ fn send(name: &str, data: &Value, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\ndata: ");
     push(out, data);
     out.extend_from_slice(b"\n\n");
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

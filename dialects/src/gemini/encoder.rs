@@ -7,16 +7,16 @@ use plugin_api::{
     error::ProviderError,
     event::{ChatEvent, FinishReason, Transcript, Usage},
 };
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DIALECT, base64,
+    DIALECT,
     calls::{self, wire_id},
     detail, error, finish,
     sources::citation_source,
     token, usage,
 };
+use crate::{base64, json::push};
 
 /// What stands in every chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -439,9 +439,4 @@ fn beside(
         candidate.insert(field.into(), value);
     }
     ratings
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

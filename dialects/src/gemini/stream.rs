@@ -19,7 +19,7 @@ use plugin_api::{
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    DIALECT, base64,
+    DIALECT,
     calls::synthetic_id,
     detail, error, finish,
     partial::Partial,
@@ -28,7 +28,10 @@ use super::{
     usage::WireUsage,
     wire::{Broken, Candidate, Chunk, Documents, FunctionCall, Part, has_content},
 };
-use crate::loss::{Loss, warn};
+use crate::{
+    base64,
+    loss::{Loss, warn},
+};
 
 /// Turns the vendor's answer into events.
 ///
@@ -174,7 +177,7 @@ impl Decoder {
         } else if let Some(call) = &part.function_call {
             self.call(call, signature, out);
         } else if let Some(blob) = part.inline_data.as_ref().filter(|_| !part.thought) {
-            let Some(data) = base64::decode(&blob.data.0) else {
+            let Some(data) = base64::decode_either(&blob.data.0) else {
                 return self.warn_once("a picture or sound that is no Base64 was dropped", out);
             };
             let number = self.number();

@@ -1,6 +1,5 @@
 //! Embeddings: texts in, vectors out.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use plugin_api::{
     error::{ErrorKind, ProviderError},
     http::{Body, Headers},
@@ -10,8 +9,9 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{error, sources};
+use super::error;
 use crate::{
+    base64,
     lenient::{Count, or_default},
     loss::RequestError,
 };
@@ -118,7 +118,7 @@ pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
         .map(|(index, vector)| {
             let embedding = if base64 {
                 let bytes: Vec<u8> = vector.iter().flat_map(|float| float.to_le_bytes()).collect();
-                json!(STANDARD.encode(bytes))
+                json!(base64::encode(bytes))
             } else {
                 json!(vector)
             };
@@ -131,7 +131,7 @@ pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
 }
 
 fn floats(text: &str) -> Option<Vec<f32>> {
-    let bytes = sources::base64(text)?;
+    let bytes = base64::decode(text)?;
     let (floats, rest) = bytes.as_chunks::<4>();
     rest.is_empty().then(|| floats.iter().map(|float| f32::from_le_bytes(*float)).collect())
 }

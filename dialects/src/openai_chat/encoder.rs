@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{error, sources::to_annotation, token};
+use crate::json::push;
 
 /// What stands in every chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -318,9 +319,4 @@ fn usage_json(usage: &Usage) -> Value {
         }
     }
     value
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use self::item::{Kind, Open};
 use super::{DIALECT, Namespaces, annotations, carrier::Carried, error};
+use crate::json::push;
 
 /// What stands in every snapshot of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,9 +211,9 @@ impl Encoder {
         open.text.push_str(text);
         let Some(frame) = &open.frame else { return };
         out.extend_from_slice(&frame.head);
-        let _ = serde_json::to_writer(&mut *out, &self.sequence);
+        push(out, &self.sequence);
         out.extend_from_slice(&frame.place);
-        let _ = serde_json::to_writer(&mut *out, text);
+        push(out, text);
         out.extend_from_slice(b"}\n\n");
         self.sequence += 1;
     }

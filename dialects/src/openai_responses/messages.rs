@@ -10,7 +10,7 @@ use plugin_api::{
 use serde_json::{Value, json};
 
 use super::{DIALECT, Quirks, annotations, token};
-use crate::loss::Loss;
+use crate::{base64, loss::Loss};
 
 /// What is wrong with a word that only a newer contract knows.
 pub(super) const NEWER: &str = "is of a newer contract";
@@ -325,7 +325,7 @@ enum Form<'a> {
 /// Chooses the form of a part, or says why it has none.
 fn form(content: &Content) -> Result<Form<'_>, &'static str> {
     let prefix = |media: &Media, default: &str| {
-        format!("data:{};base64,", media.media_type.as_deref().unwrap_or(default))
+        base64::uri_prefix(media.media_type.as_deref().unwrap_or(default))
     };
     match content {
         Content::Text(text) => Ok(Form::Text(&text.text)),

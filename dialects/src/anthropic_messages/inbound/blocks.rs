@@ -1,9 +1,5 @@
 //! Reads the content of a client's message: a text, or blocks.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use plugin_api::chat::{
     Content, ContentPart, Continuity, DataSource, Media, Opaque, Reasoning, Text, ToolCall,
     ToolResult,
@@ -16,6 +12,7 @@ use crate::{
         fields::{Fields, read},
         sources, token,
     },
+    base64,
     loss::RequestError,
 };
 
@@ -101,7 +98,7 @@ fn medium(fields: &mut Fields<'_>, is_image: bool) -> Result<Option<Content>, Re
         "base64" => {
             let data: String = source.require("data")?;
             let fault = || RequestError::new(source.place("data"), "is not Base64");
-            let data = STANDARD.decode(data.as_bytes()).map_err(|_| fault())?;
+            let data = base64::decode_line(&data).ok_or_else(fault)?;
             let media = Media::new(DataSource::Inline { data });
             media.media_type(source.require::<String>("media_type")?)
         }
@@ -121,11 +118,3 @@ fn medium(fields: &mut Fields<'_>, is_image: bool) -> Result<Option<Content>, Re
     media.name = fields.take("title")?;
     Ok(Some(Content::File(media)))
 }
-
-/// Standard Base64 whose padding may be missing.
-const STANDARD: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);

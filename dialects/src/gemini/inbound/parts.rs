@@ -9,8 +9,9 @@ use plugin_api::chat::{
 use serde_json::value::RawValue;
 
 use crate::{
+    base64,
     gemini::{
-        DIALECT, base64,
+        DIALECT,
         calls::synthetic_id,
         fields::{self, Fields},
         media, token,
@@ -210,7 +211,7 @@ fn response(raw: &RawValue) -> (Vec<String>, bool) {
 
 fn inline_data(mut fields: Fields<'_>) -> Result<Content, RequestError> {
     let text: String = fields.take("data")?.unwrap_or_default();
-    let data = base64::decode(&text).ok_or_else(|| fields.error("data", "is no Base64"))?;
+    let data = base64::decode_either(&text).ok_or_else(|| fields.error("data", "is no Base64"))?;
     let kind: Option<String> = fields.take("mimeType")?;
     let name: Option<String> = fields.take("displayName")?;
     let mut content = media::content(kind.as_deref(), DataSource::Inline { data });

@@ -10,13 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::read;
-use crate::{
-    loss::RequestError,
-    openai_chat::{
-        sources::{base64, data_uri},
-        token,
-    },
-};
+use crate::{base64, loss::RequestError, openai_chat::token};
 
 pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
@@ -128,7 +122,7 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
     };
     let mut media = if url.starts_with("data:") {
         let (media_type, data) =
-            data_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
+            base64::decode_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
         Media::new(DataSource::Inline { data }).media_type(media_type)
     } else {
         Media::new(DataSource::Url { url: url.into_owned() })
@@ -138,7 +132,7 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
 }
 
 fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
+    let data = base64::decode(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
     let media_type = match &*wire.format {
         "mp3" => "audio/mpeg".to_owned(),
         format => format!("audio/{format}"),
@@ -150,9 +144,10 @@ fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data) {
         (Some(id), _) => Media::new(DataSource::file(id)),
         (None, Some(uri)) => {
-            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
-            let (media_type, data) =
-                data_uri(&uri).or_else(bare).ok_or(("file.file_data", "is no Base64 data URI"))?;
+            let bare = || Some(("application/pdf".to_owned(), base64::decode(&uri)?));
+            let (media_type, data) = base64::decode_uri(&uri)
+                .or_else(bare)
+                .ok_or(("file.file_data", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (None, None) => return Err(("file", "neither `file_id` nor `file_data` is there")),

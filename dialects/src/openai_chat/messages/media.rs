@@ -6,7 +6,7 @@ use plugin_api::{
 };
 use serde_json::json;
 
-use crate::openai_chat::Quirks;
+use crate::{base64, openai_chat::Quirks};
 
 /// The form that a medium takes on the wire.
 pub(super) enum Form<'a> {
@@ -65,8 +65,7 @@ pub(super) fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a
         return Err("is no medium");
     };
     let bytes = Bytes::of(&media.source);
-    let prefix =
-        |default: &str| format!("data:{};base64,", media.media_type.as_deref().unwrap_or(default));
+    let prefix = |default: &str| base64::uri_prefix(media.media_type.as_deref().unwrap_or(default));
     let detail = media.detail.as_ref();
     match (content, &media.source, bytes) {
         (Content::Image(_), _, Some(bytes)) => {

@@ -7,11 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::parse;
-use crate::{
-    loss::RequestError,
-    openai_chat::sources::{base64, data_uri},
-    openai_responses::annotations,
-};
+use crate::{base64, loss::RequestError, openai_responses::annotations};
 
 pub(super) fn content(
     field: impl Fn() -> String,
@@ -90,7 +86,7 @@ fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.image_url, wire.file_id) {
         (Some(url), _) if url.starts_with("data:") => {
             let (media_type, data) =
-                data_uri(&url).ok_or(("image_url", "is no Base64 data URI"))?;
+                base64::decode_uri(&url).ok_or(("image_url", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (Some(url), _) => Media::new(DataSource::Url { url: url.into_owned() }),
@@ -102,7 +98,7 @@ fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
 }
 
 fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
+    let data = base64::decode(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
     let media_type = match &*wire.format {
         "mp3" => "audio/mpeg".to_owned(),
         format => format!("audio/{format}"),
@@ -114,9 +110,10 @@ fn file(wire: WirePart<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data, wire.file_url) {
         (Some(id), ..) => Media::new(DataSource::file(id)),
         (None, Some(uri), _) => {
-            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
-            let (media_type, data) =
-                data_uri(&uri).or_else(bare).ok_or(("file_data", "is no Base64 data URI"))?;
+            let bare = || Some(("application/pdf".to_owned(), base64::decode(&uri)?));
+            let (media_type, data) = base64::decode_uri(&uri)
+                .or_else(bare)
+                .ok_or(("file_data", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (None, None, Some(url)) => Media::new(DataSource::Url { url }),
