@@ -14,8 +14,10 @@ pub mod openai_chat;
 pub mod openai_responses;
 
 mod base64;
+mod failure;
 mod json;
 mod lenient;
 mod loss;
+mod models;
 
 pub use loss::{Encoded, Loss, RequestError};

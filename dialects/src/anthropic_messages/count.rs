@@ -1,10 +1,10 @@
 //! The answer to `count_tokens`.
 
-use plugin_api::{error::ProviderError, http::Headers, kit::failure};
+use plugin_api::error::ProviderError;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::lenient::Count;
+use crate::{failure, lenient::Count};
 
 /// Reads a count of tokens.
 ///
@@ -18,7 +18,7 @@ pub fn decode_count(body: &[u8]) -> Result<u64, ProviderError> {
         input_tokens: Count,
     }
     let wire: Wire = serde_json::from_slice(body).unwrap_or_default();
-    let malformed = || failure::malformed("a count of tokens", &Headers::default(), body);
+    let malformed = || failure::malformed("a count of tokens", body);
     wire.input_tokens.0.ok_or_else(malformed)
 }
 

@@ -2,8 +2,8 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::{Body, Headers},
-    kit::{body, failure},
+    http::Body,
+    kit::body,
     operation::{EmbedRequest, Embeddings},
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::{
     route::{resource, short},
     usage::WireUsage,
 };
-use crate::{lenient::or_default, loss::RequestError};
+use crate::{failure, lenient::or_default, loss::RequestError};
 
 /// Most texts of one batch.
 pub const MAX_BATCH: usize = 100;
@@ -64,7 +64,7 @@ pub fn encode_batch(request: &EmbedRequest, inputs: &[String]) -> Result<Body, P
 pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
     let answer: Answer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
-        Err(_) => return Err(failure::malformed("embeddings", &Headers::default(), body)),
+        Err(_) => return Err(failure::malformed("embeddings", body)),
     };
     if !answer.error.is_null() {
         return Err(error::in_stream(body));

@@ -7,11 +7,9 @@ use plugin_api::{
     error::{ErrorKind, ProviderError},
     event::{ChatEvent, FinishReason},
     exchange::Outbox,
-    http::Headers,
     kit::{
         self,
         call::Response,
-        failure,
         sse::{SseEvent, is_done},
         stream::incomplete,
     },
@@ -29,7 +27,7 @@ use super::{
     wire::{Broken, Candidate, Chunk, Documents, FunctionCall, Part, has_content},
 };
 use crate::{
-    base64,
+    base64, failure,
     loss::{Loss, warn},
 };
 
@@ -334,7 +332,7 @@ impl kit::Decoder for Decoder {
     }
 
     fn whole(&mut self, response: Response, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        let malformed = || failure::malformed(WHAT, &response.headers, &response.body);
+        let malformed = || kit::failure::malformed(WHAT, &response.headers, &response.body);
         if response.headers.content_type() == "text/html" {
             return Err(malformed());
         }
@@ -397,7 +395,7 @@ fn blocked(reason: &str, ratings: Option<&RawValue>) -> ProviderError {
 }
 
 fn malformed(body: &[u8]) -> ProviderError {
-    failure::malformed(WHAT, &Headers::default(), body)
+    failure::malformed(WHAT, body)
 }
 
 const WHAT: &str = "an answer of Gemini";

@@ -2,8 +2,8 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::{Body, Headers},
-    kit::{body, failure},
+    http::Body,
+    kit::body,
     operation::{EmbedRequest, Embeddings},
 };
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::error;
 use crate::{
-    base64,
+    base64, failure,
     lenient::{Count, or_default},
     loss::RequestError,
 };
@@ -48,7 +48,7 @@ pub fn encode_request(request: &EmbedRequest, base64: bool) -> Result<Body, Prov
 /// The failure that the body reports (some servers send it with status 200), or `Protocol`, also
 /// when there are not as many vectors as `inputs`.
 pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
-    let malformed = || failure::malformed("embeddings", &Headers::default(), body);
+    let malformed = || failure::malformed("embeddings", body);
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
         return Err(match serde_json::from_slice::<Value>(body) {
             Ok(value) if value["error"].is_object() || value["error"].is_string() => {
