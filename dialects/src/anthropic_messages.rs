@@ -13,7 +13,6 @@ pub mod models;
 
 mod count;
 mod encoder;
-mod fields;
 mod inbound;
 mod limits;
 mod messages;

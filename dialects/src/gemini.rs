@@ -19,7 +19,6 @@ pub mod tokens;
 mod calls;
 mod contents;
 mod encoder;
-mod fields;
 mod finish;
 mod inbound;
 mod media;

@@ -15,6 +15,7 @@ pub mod openai_responses;
 
 mod base64;
 mod failure;
+mod fields;
 mod json;
 mod lenient;
 mod loss;

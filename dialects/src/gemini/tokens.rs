@@ -4,9 +4,10 @@ use plugin_api::{chat::ChatRequest, error::ProviderError, kit::body, operation::
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Decoded, Settings, error, fields::Fields, inbound, request, route::resource};
+use super::{Decoded, Settings, error, inbound, request, route::resource};
 use crate::{
     failure,
+    fields::Fields,
     lenient::{Count, Text, or_default},
     loss::{Encoded, RequestError},
 };
@@ -36,8 +37,7 @@ pub fn encode_request(
 ///
 /// As [`decode_request`](super::decode_request).
 pub fn decode_request(model: &str, body: &[u8]) -> Result<Decoded, RequestError> {
-    let text = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields::new(text, "")?;
+    let mut fields = Fields::of_body(body)?;
     match fields.object("generateContentRequest")? {
         Some(inner) => inbound::read(model, inner),
         None => inbound::read(model, fields),

@@ -9,8 +9,7 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::read;
-use crate::{base64, loss::RequestError, openai_chat::token};
+use crate::{base64, fields::parse, loss::RequestError, openai_chat::token};
 
 pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
@@ -20,14 +19,14 @@ pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPa
     }
     let field = || format!("messages[{at}].content");
     if json.starts_with('"') {
-        return Ok(vec![ContentPart::text(read::<String>(json, field)?)]);
+        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
     }
-    let list: Vec<&RawValue> = read(json, field)?;
+    let list: Vec<&RawValue> = parse(json, field)?;
     list.iter()
         .enumerate()
         .map(|(nth, raw)| {
             let field = || format!("messages[{at}].content[{nth}]");
-            part(read(raw.get(), field)?).map_err(|(name, message)| {
+            part(parse(raw.get(), field)?).map_err(|(name, message)| {
                 RequestError::new(format!("{}.{name}", field()), message)
             })
         })

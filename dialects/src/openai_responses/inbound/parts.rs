@@ -6,8 +6,7 @@ use plugin_api::chat::{Content, ContentPart, DataSource, Media, Text};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::parse;
-use crate::{base64, loss::RequestError, openai_responses::annotations};
+use crate::{base64, fields::parse, loss::RequestError, openai_responses::annotations};
 
 pub(super) fn content(
     field: impl Fn() -> String,
