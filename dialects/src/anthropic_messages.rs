@@ -26,8 +26,9 @@ mod tools;
 mod usage;
 mod wire;
 
+pub use crate::head::Head;
 pub use count::{decode_count, encode_count};
-pub use encoder::{Encoder, Head};
+pub use encoder::Encoder;
 pub use inbound::{Decoded, decode_request};
 pub use quirks::{Effort, Quirks, Version};
 pub use request::{encode_count_request, encode_request};

@@ -16,6 +16,7 @@ pub mod openai_responses;
 mod base64;
 mod failure;
 mod fields;
+mod head;
 mod json;
 mod lenient;
 mod loss;

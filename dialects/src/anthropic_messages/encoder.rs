@@ -8,26 +8,8 @@ use plugin_api::{
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{DIALECT, error, sources, token, usage};
+use super::{DIALECT, Head, error, sources, token, usage};
 use crate::json::push;
-
-/// What an answer is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id, for example `msg_…`.
-    pub id: String,
-    /// The model's name, as the client knows it.
-    pub model: String,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
-        Self { id: id.into(), model: model.into() }
-    }
-}
 
 /// Writes events as server-sent ones, from `message_start` to `message_stop`.
 ///

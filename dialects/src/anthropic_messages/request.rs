@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Quirks, Version,
-    messages::{self, Marks, NEWER},
+    messages::{self, Marks},
     reasoning::{self, Plan},
     tools,
 };
-use crate::loss::{Encoded, Loss};
+use crate::loss::{Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///

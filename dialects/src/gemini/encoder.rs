@@ -10,31 +10,13 @@ use plugin_api::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    DIALECT,
+    DIALECT, Head,
     calls::{self, wire_id},
     detail, error, finish,
     sources::citation_source,
     token, usage,
 };
 use crate::{base64, json::push};
-
-/// What stands in every chunk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id (`responseId`).
-    pub id: String,
-    /// The model's name, as the client knows it (`modelVersion`).
-    pub model: String,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
-        Self { id: id.into(), model: model.into() }
-    }
-}
 
 /// How chunks follow one another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use plugin_api::{
 use serde_json::{Value, json};
 
 use super::{DIALECT, Quirks, annotations, token};
-use crate::{base64, loss::Loss};
-
-/// What is wrong with a word that only a newer contract knows.
-pub(super) const NEWER: &str = "is of a newer contract";
+use crate::{
+    base64,
+    loss::{Loss, NEWER},
+};
 
 /// Writes all messages but the first `skip`.
 ///

@@ -11,13 +11,8 @@ use plugin_api::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    DIALECT, Quirks,
-    inbound::is_typed_field,
-    messages::{self, NEWER},
-    quirks::only_tunes,
-};
-use crate::loss::{Encoded, Loss};
+use super::{DIALECT, Quirks, inbound::is_typed_field, messages, quirks::only_tunes};
+use crate::loss::{Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///
