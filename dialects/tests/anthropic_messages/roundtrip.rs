@@ -1,8 +1,8 @@
 //! What one half writes the other reads back, wherever no loss was reported.
 
 use dialects::anthropic_messages::{
-    Decoder, Effort, Encoder, Head, Quirks, decode_request, encode_count_request, encode_request,
-    encode_response, error,
+    Decoder, Effort, Encoder, Head, Quirks, decode_request, encode_request, encode_response, error,
+    tokens,
 };
 use plugin_api::{
     chat::*,
@@ -55,7 +55,7 @@ proptest! {
     #[test]
     fn what_is_counted_is_the_prompt_that_would_be_sent(request in request(), quirks in quirks()) {
         let sent = encode_request(&request, &quirks).unwrap();
-        let counted = encode_count_request(&request, &quirks).unwrap();
+        let counted = tokens::encode_request(&request, &quirks).unwrap();
         let read = |body| {
             let rendered = body::render(body, BLOBS);
             serde_json::from_slice::<Value>(&rendered).unwrap()

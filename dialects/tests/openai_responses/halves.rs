@@ -239,12 +239,14 @@ fn only_what_counts_is_counted() {
     request.max_output_tokens = Some(5);
     request.stop = vec!["x".into()];
     request.sampling.temperature = Some(1.0);
-    let body = tokens::encode_request(&request, &Quirks::default()).unwrap();
+    let body =
+        tokens::encode_request(&request, &Quirks::default()).unwrap().or_refuse().unwrap().body;
     let json: Value = serde_json::from_slice(body.as_bytes().unwrap()).unwrap();
     let message = json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]});
     assert_eq!(json, json!({"model": "m", "input": [message]}));
     request.messages.push(said(Role::User, vec![Content::Unknown]));
-    assert!(tokens::encode_request(&request, &Quirks::default()).is_err());
+    let refused = tokens::encode_request(&request, &Quirks::default()).unwrap().or_refuse();
+    assert!(refused.is_err());
 }
 
 // The server's half
