@@ -21,5 +21,6 @@ mod json;
 mod lenient;
 mod loss;
 mod models;
+mod sound;
 
 pub use loss::{Encoded, Loss, RequestError};

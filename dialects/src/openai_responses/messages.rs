@@ -13,6 +13,7 @@ use super::{DIALECT, Quirks, annotations, token};
 use crate::{
     base64,
     loss::{Loss, NEWER},
+    sound,
 };
 
 /// Writes all messages but the first `skip`.
@@ -344,11 +345,7 @@ fn form(content: &Content) -> Result<Form<'_>, &'static str> {
             let Some(bytes) = Bytes::of(&media.source) else {
                 return Err("is where this format cannot point to");
             };
-            let format = match media.media_type.as_deref() {
-                None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => "wav",
-                Some("audio/mpeg" | "audio/mp3") => "mp3",
-                Some(other) => other.strip_prefix("audio/").unwrap_or(other),
-            };
+            let format = sound::format(media.media_type.as_deref());
             Ok(Form::Audio { bytes, format })
         }
         Content::File(media) => {

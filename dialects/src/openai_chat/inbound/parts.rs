@@ -9,7 +9,7 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{base64, fields::parse, loss::RequestError, openai_chat::token};
+use crate::{base64, fields::parse, loss::RequestError, openai_chat::token, sound::InputAudio};
 
 pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
@@ -42,7 +42,7 @@ struct WirePart<'a> {
     #[serde(borrow)]
     image_url: Option<WireImage<'a>>,
     #[serde(borrow)]
-    input_audio: Option<WireAudio<'a>>,
+    input_audio: Option<InputAudio<'a>>,
     #[serde(borrow)]
     file: Option<WireFile<'a>>,
     thinking: Option<Value>,
@@ -59,13 +59,6 @@ enum WireImage<'a> {
         detail: Option<String>,
     },
     Text(#[serde(borrow)] Cow<'a, str>),
-}
-
-#[derive(Deserialize)]
-struct WireAudio<'a> {
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    format: String,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +82,7 @@ fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
         "text" => Content::Text(Text::new(wire.text.ok_or(("text", "is missing"))?)),
         "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
         "image_url" => image(wire.image_url.ok_or(("image_url", "is missing"))?)?,
-        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "input_audio" => wire.input_audio.ok_or(("input_audio", "is missing"))?.content()?,
         "file" => file(wire.file.ok_or(("file", "is missing"))?)?,
         "thinking" => {
             tokens.extend(wire.signature.map(|it| Continuity::new(token::SIGNATURE, it)));
@@ -128,15 +121,6 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
     };
     media.detail = detail;
     Ok(Content::Image(media))
-}
-
-fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64::decode(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
-    let media_type = match &*wire.format {
-        "mp3" => "audio/mpeg".to_owned(),
-        format => format!("audio/{format}"),
-    };
-    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
 }
 
 fn file(wire: WireFile<'_>) -> Result<Content, Fault> {

@@ -6,7 +6,9 @@ use plugin_api::chat::{Content, ContentPart, DataSource, Media, Text};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{base64, fields::parse, loss::RequestError, openai_responses::annotations};
+use crate::{
+    base64, fields::parse, loss::RequestError, openai_responses::annotations, sound::InputAudio,
+};
 
 pub(super) fn content(
     field: impl Fn() -> String,
@@ -52,14 +54,7 @@ struct WirePart<'a> {
     file_url: Option<String>,
     filename: Option<String>,
     #[serde(borrow)]
-    input_audio: Option<WireAudio<'a>>,
-}
-
-#[derive(Deserialize)]
-struct WireAudio<'a> {
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    format: String,
+    input_audio: Option<InputAudio<'a>>,
 }
 
 type Fault = (&'static str, &'static str);
@@ -74,7 +69,7 @@ fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
         }
         "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
         "input_image" => image(wire)?,
-        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "input_audio" => wire.input_audio.ok_or(("input_audio", "is missing"))?.content()?,
         "input_file" => file(wire)?,
         _ => return Err(("type", "is not a part of this format")),
     };
@@ -94,15 +89,6 @@ fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
     };
     media.detail = wire.detail;
     Ok(Content::Image(media))
-}
-
-fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64::decode(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
-    let media_type = match &*wire.format {
-        "mp3" => "audio/mpeg".to_owned(),
-        format => format!("audio/{format}"),
-    };
-    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
 }
 
 fn file(wire: WirePart<'_>) -> Result<Content, Fault> {
