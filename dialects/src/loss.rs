@@ -1,12 +1,14 @@
 //! What a wire format could not carry.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
     exchange::Outbox,
     http::Body,
+    kit::body::Object,
 };
+use serde_json::Value;
 
 /// A piece of a request that the wire format, or the server behind it, cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ impl fmt::Display for Loss {
     }
 }
 
+/// What is wrong with a word that only a newer contract knows.
+pub(crate) const NEWER: &str = "is of a newer contract";
+
 /// A request body, and what it does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +65,24 @@ impl Encoded {
         match self.losses.iter().find(|loss| !loss.harmless) {
             Some(loss) => Err(ProviderError::new(ErrorKind::NotSupported, loss.to_string())),
             None => Ok(self),
+        }
+    }
+}
+
+/// Writes options that stand at `place` as fields, except those that have a typed place.
+pub(crate) fn options(
+    options: &BTreeMap<String, Value>,
+    is_typed: impl Fn(&str) -> bool,
+    place: &str,
+    o: &mut Object<'_>,
+    losses: &mut Vec<Loss>,
+) {
+    for (name, value) in options {
+        if is_typed(name) {
+            let dot = if place.is_empty() { "" } else { "." };
+            losses.push(Loss::dropped(format!("{place}{dot}options.{name}"), "has a typed field"));
+        } else {
+            o.field(name, value);
         }
     }
 }

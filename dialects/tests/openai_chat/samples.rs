@@ -1,259 +1,16 @@
-//! What one half writes the other reads back, wherever no loss was reported.
+//! Generated requests and answers: what the format can say, and some of what it cannot.
 
 use std::collections::BTreeMap;
 
-use dialects::openai_chat::{
-    Decoder, Encoder, Head, MaxTokensField, Quirks, ReasoningBack, SystemRole, decode_request,
-    encode_request, encode_response, token,
-};
+use dialects::openai_chat::{DIALECT, MaxTokensField, Quirks, ReasoningBack, SystemRole, token};
 use plugin_api::{
     chat::*,
     event::{ChatEvent, FinishReason, Transcript, Usage, events_of},
-    http::HttpRequest,
-    kit::{
-        SseStream, body,
-        replay::{Replay, Run},
-    },
 };
-use proptest::{collection::vec, option, prelude::*, test_runner::FileFailurePersistence};
+use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Value, json};
 
-const BLOBS: &[(u32, &[u8])] = &[(0, b"\x00\x01\x02"), (1, b"hello"), (2, b"")];
-
-proptest! {
-    #![proptest_config(cases(1500))]
-
-    #[test]
-    fn a_request_without_losses_reads_back_as_it_was(request in request(), quirks in quirks()) {
-        let encoded = encode_request(&request, &quirks).unwrap();
-        let bytes = body::render(&encoded.body, BLOBS);
-        let decoded = decode_request(&bytes);
-        if !encoded.losses.is_empty() {
-            // Even then what is sent is a well-formed request, unless it had to be refused.
-            prop_assert!(decoded.is_ok() || encoded.or_refuse().is_err(), "{decoded:?}");
-            return Ok(());
-        }
-        let decoded = decoded.unwrap();
-        prop_assert_eq!(decoded.request, as_read(request, &quirks));
-        prop_assert_eq!(decoded.stream, quirks.stream);
-        prop_assert_eq!(decoded.include_usage, quirks.stream && quirks.supports_stream_options);
-    }
-
-    #[test]
-    fn requests_of_the_common_shape_lose_nothing(request in plain_request()) {
-        let encoded = encode_request(&request, &Quirks::default()).unwrap();
-        prop_assert_eq!(&encoded.losses, &[]);
-        let bytes = body::render(&encoded.body, BLOBS);
-        prop_assert_eq!(decode_request(&bytes).unwrap().request, as_read(request, &Quirks::default()));
-    }
-
-    #[test]
-    fn a_stream_reads_back_as_it_was(transcript in transcript(), usage in any::<bool>()) {
-        let mut transcript = transcript;
-        let run = through_sse(&transcript, usage);
-        if !usage {
-            transcript.usage = Usage::default();
-        }
-        prop_assert_eq!(run.error, None);
-        prop_assert_eq!(Transcript::of(&run.events), transcript);
-    }
-
-    #[test]
-    fn a_whole_answer_reads_back_as_it_was(transcript in transcript()) {
-        // A whole answer has one field for each channel, so only the sums can be compared.
-        let body = encode_response(&transcript, &head());
-        let open = SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new());
-        let headers = [("content-type", "application/json")];
-        let run = Replay::new(Box::new(open)).respond(200, &headers, &body).run();
-        let found = Transcript::of(&run.events);
-        prop_assert_eq!(found.text(), transcript.text());
-        let (read, said) = (found.message(), transcript.message());
-        let calls = |message: &Message| message.tool_calls().cloned().collect::<Vec<_>>();
-        prop_assert_eq!(calls(&read), calls(&said));
-        prop_assert_eq!(found.finish, transcript.finish);
-        prop_assert_eq!(found.usage, transcript.usage);
-    }
-}
-
-/// The properties above hold for nothing if nearly every sample has a loss.
-#[test]
-fn enough_generated_requests_lose_nothing() {
-    use proptest::{strategy::ValueTree, test_runner::TestRunner};
-    let mut runner = TestRunner::deterministic();
-    let (mut lossless, mut with_reasoning) = (0, 0);
-    for _ in 0..1000 {
-        let (request, quirks) = (request(), quirks()).new_tree(&mut runner).unwrap().current();
-        if encode_request(&request, &quirks).unwrap().losses.is_empty() {
-            lossless += 1;
-            let reasons = |part: &ContentPart| matches!(part.content, Content::Reasoning(_));
-            with_reasoning +=
-                u32::from(request.messages.iter().any(|message| message.parts.iter().any(reasons)));
-        }
-    }
-    assert!(lossless > 50 && with_reasoning > 5, "{lossless} of 1000, {with_reasoning} reason");
-}
-
-proptest! {
-    #![proptest_config(cases(300))]
-
-    /// Whatever stands in the fields that are read, the events follow their grammar, and no cut of
-    /// the bytes changes them.
-    #[test]
-    fn no_chunk_breaks_the_grammar(chunks in vec(odd_chunk(), 1..6), cut in any::<prop::sample::Index>()) {
-        let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-        let body = (body + "data: [DONE]\n\n").into_bytes();
-        let run = |chunks: Vec<Vec<u8>>| {
-            let open = SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new());
-            Replay::new(Box::new(open)).respond_in(200, &[], chunks).run()
-        };
-        let whole = run(vec![body.clone()]);
-        let (head, tail) = body.split_at(cut.index(body.len()));
-        prop_assert_eq!(&run(vec![head.to_vec(), tail.to_vec()]), &whole);
-        prop_assert_eq!(whole.after_end, 0);
-        let (mut parts, mut open) = (0, Vec::new());
-        for event in &whole.events {
-            if let Some(part) = json!(event)["part"].as_u64() {
-                prop_assert!(part <= parts);
-                parts = parts.max(part + 1);
-            }
-            match event {
-                ChatEvent::ToolCallStart { part, id, name, .. } => {
-                    prop_assert!(!id.is_empty() && !name.is_empty());
-                    open.push(*part);
-                }
-                ChatEvent::ToolCallDelta { part, .. } => prop_assert!(open.contains(part)),
-                ChatEvent::ToolCallEnd { part } => open.retain(|have| have != part),
-                ChatEvent::Finish { .. } => prop_assert!(open.is_empty()),
-                _ => {}
-            }
-        }
-        let finished = matches!(whole.events.last(), Some(ChatEvent::Finish { .. }));
-        prop_assert_eq!(finished, whole.done);
-    }
-}
-
-/// A chunk whose fields hold what they should, or anything else.
-fn odd_chunk() -> impl Strategy<Value = Value> {
-    let odd = || {
-        prop_oneof![
-            Just(Value::Null),
-            Just(json!("")),
-            Just(json!("x")),
-            Just(json!(0)),
-            Just(json!([])),
-            Just(json!({})),
-            Just(json!([{"type": "text", "text": "t"}, {"type": "thinking", "thinking": "u"}])),
-            Just(json!([{"type": "reasoning.text", "text": "r", "index": 0}])),
-        ]
-    };
-    let call = (odd(), odd(), odd(), odd(), any::<bool>()).prop_map(|(index, id, name, arguments, custom)| {
-        if custom {
-            json!({"index": index, "id": id, "custom": {"name": name, "input": arguments}})
-        } else {
-            json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
-        }
-    });
-    let calls = prop_oneof![vec(call, 0..3).prop_map(Value::from), Just(Value::Null)];
-    let delta = (odd(), odd(), odd(), odd(), calls, odd()).prop_map(
-        |(content, refusal, reasoning, details, calls, annotations)| {
-            json!({"content": content, "refusal": refusal, "reasoning": reasoning,
-                "reasoning_details": details, "tool_calls": calls, "annotations": annotations})
-        },
-    );
-    (delta, odd(), odd(), odd()).prop_map(|(delta, finish, id, citations)| {
-        json!({"id": id, "citations": citations,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-    })
-}
-
-/// A failing case prints its seed and leaves it beside this file, to be run first from then on.
-fn cases(cases: u32) -> ProptestConfig {
-    let beside = FileFailurePersistence::WithSource("regressions");
-    let failure_persistence = Some(Box::new(beside) as _);
-    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
-}
-
-fn head() -> Head {
-    Head::new("chatcmpl-1", "m", 1_790_000_000)
-}
-
-fn through_sse(transcript: &Transcript, include_usage: bool) -> Run {
-    let mut encoder = Encoder::new(&head(), include_usage);
-    let mut bytes = Vec::new();
-    let mut events = Vec::new();
-    events.push(ChatEvent::Started { id: None, model: None });
-    events_of(&transcript.message(), |event| events.push(event));
-    events.push(ChatEvent::Usage(transcript.usage.clone()));
-    let reason = transcript.finish.unwrap();
-    events.push(ChatEvent::Finish { reason, detail: transcript.finish_detail.clone() });
-    for event in &events {
-        encoder.event(event, &mut bytes);
-    }
-    let open = SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new());
-    Replay::new(Box::new(open)).respond(200, &[], &bytes).run()
-}
-
-/// What a reader may know: bytes instead of blobs, one role where the server has one, and a message
-/// for each result of a tool.
-fn as_read(mut request: ChatRequest, quirks: &Quirks) -> ChatRequest {
-    let split = |message: Message| {
-        let is_result = |part: &ContentPart| matches!(part.content, Content::ToolResult(_));
-        let (results, rest): (Vec<_>, Vec<_>) = message.parts.into_iter().partition(is_result);
-        let alone = !results.is_empty() && rest.is_empty();
-        let mut messages: Vec<_> =
-            results.into_iter().map(|result| Message::new(Role::Tool, vec![result])).collect();
-        if !alone {
-            let mut said = Message::new(message.role, rest);
-            said.name = message.name;
-            messages.push(said);
-        }
-        messages
-    };
-    request.messages = request.messages.into_iter().flat_map(split).collect();
-    for message in &mut request.messages {
-        if message.role == Role::Developer && quirks.system_role == SystemRole::System {
-            message.role = Role::System;
-        }
-        for part in &mut message.parts {
-            if let Content::Image(media) | Content::Audio(media) | Content::File(media) =
-                &mut part.content
-                && let DataSource::Blob { id, .. } = media.source
-            {
-                let data = BLOBS[id as usize].1.to_vec();
-                media.source = DataSource::Inline { data };
-            }
-        }
-    }
-    if request.reasoning == Some(ReasoningSettings::default()) {
-        request.reasoning = None;
-    }
-    request
-}
-
-// Generators
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[ -~]{1,12}", "\\PC{1,6}", Just("a\n\"\\\u{0}é\u{2028}".to_owned())]
-}
-
-fn name() -> impl Strategy<Value = String> {
-    "[a-z_][a-z0-9_]{0,8}"
-}
-
-fn part(content: Content) -> ContentPart {
-    content.into()
-}
-
-fn plain_text() -> impl Strategy<Value = ContentPart> {
-    text().prop_map(ContentPart::text)
-}
-
-fn bytes() -> impl Strategy<Value = DataSource> {
-    prop_oneof![
-        vec(any::<u8>(), 0..7).prop_map(|data| DataSource::Inline { data }),
-        (0..3u32).prop_map(|id| DataSource::Blob { id, len: BLOBS[id as usize].1.len() as u64 }),
-    ]
-}
+use crate::common::samples::{bytes, choice, format, name, number, part, plain_text, text, tool};
 
 /// Media that the format carries in full.
 fn media() -> impl Strategy<Value = ContentPart> {
@@ -403,56 +160,6 @@ fn wild() -> impl Strategy<Value = Message> {
     (role, vec(decorated(any_part), 0..4)).prop_map(|(role, parts)| Message::new(role, parts))
 }
 
-fn tool() -> impl Strategy<Value = ToolDefinition> {
-    let schema =
-        option::of(Just(json!({"type": "object", "properties": {"a": {"type": "string"}}})));
-    let strict = option::of(any::<bool>());
-    prop_oneof![
-        (name(), option::of(text()), schema, strict).prop_map(
-            |(name, description, schema, strict)| {
-                let mut tool = FunctionTool::new(name, schema);
-                (tool.description, tool.strict) = (description, strict);
-                ToolDefinition::Function(tool)
-            }
-        ),
-        (name(), option::of(text())).prop_map(|(name, description)| {
-            let mut tool = CustomTool::new(name);
-            tool.description = description;
-            tool.format = Some(json!({"type": "text"}));
-            ToolDefinition::Custom(tool)
-        }),
-        Just(ToolDefinition::Provider(Opaque::new("openai-chat", r#"{"type":"web_search"}"#))),
-    ]
-}
-
-fn choice() -> impl Strategy<Value = ToolChoice> {
-    let kind = || prop_oneof![Just(ToolKind::Function), Just(ToolKind::Custom)];
-    prop_oneof![
-        Just(ToolChoice::Auto),
-        Just(ToolChoice::None),
-        Just(ToolChoice::Required),
-        (name(), kind()).prop_map(|(name, kind)| ToolChoice::Tool { name, kind }),
-        (vec(name(), 1..3), any::<bool>())
-            .prop_map(|(names, required)| ToolChoice::Allowed { names, required }),
-    ]
-}
-
-fn format() -> impl Strategy<Value = ResponseFormat> {
-    prop_oneof![
-        Just(ResponseFormat::Text),
-        Just(ResponseFormat::JsonObject),
-        (name(), option::of(text()), option::of(any::<bool>())).prop_map(|(name, text, strict)| {
-            let mut schema = JsonSchema::new(name, json!({"type": "object"}));
-            (schema.description, schema.strict) = (text, strict);
-            ResponseFormat::JsonSchema(schema)
-        }),
-    ]
-}
-
-fn number() -> impl Strategy<Value = Option<f64>> {
-    option::of((-20..20i32).prop_map(|number| f64::from(number) / 8.0))
-}
-
 fn sampling(top_k: bool) -> impl Strategy<Value = Sampling> {
     let top_k = option::of(any::<u64>()).prop_map(move |k| k.filter(|_| top_k));
     (number(), number(), top_k, number(), number(), option::of(any::<i64>())).prop_map(
@@ -529,10 +236,10 @@ fn assembled(
 }
 
 fn tooling() -> impl Strategy<Value = (Vec<ToolDefinition>, Option<ToolChoice>, Option<bool>)> {
-    (vec(tool(), 0..3), option::of(choice()), option::of(any::<bool>()))
+    (vec(tool(hosted()), 0..3), option::of(choice()), option::of(any::<bool>()))
 }
 
-fn plain_request() -> impl Strategy<Value = ChatRequest> {
+pub(super) fn plain_request() -> impl Strategy<Value = ChatRequest> {
     let turn = prop_oneof![
         asked(prop_oneof![plain_text(), media()]).prop_map(|message| vec![message]),
         answered(false),
@@ -541,7 +248,7 @@ fn plain_request() -> impl Strategy<Value = ChatRequest> {
         .prop_map(|(turns, tooling, settings)| assembled(turns.concat(), tooling, settings))
 }
 
-fn request() -> impl Strategy<Value = ChatRequest> {
+pub(super) fn request() -> impl Strategy<Value = ChatRequest> {
     let turn = prop_oneof![
         4 => asked(decorated(prop_oneof![plain_text(), media()])).prop_map(|message| vec![message]),
         4 => answered(true),
@@ -560,7 +267,7 @@ fn request() -> impl Strategy<Value = ChatRequest> {
     )
 }
 
-fn quirks() -> impl Strategy<Value = Quirks> {
+pub(super) fn quirks() -> impl Strategy<Value = Quirks> {
     let reasoning = prop_oneof![
         Just(ReasoningBack::None),
         Just(ReasoningBack::ReasoningContent),
@@ -591,7 +298,7 @@ fn quirks() -> impl Strategy<Value = Quirks> {
 }
 
 /// A transcript that the format can express: no two parts of one channel in a row.
-fn transcript() -> impl Strategy<Value = Transcript> {
+pub(super) fn transcript() -> impl Strategy<Value = Transcript> {
     let citation = (option::of(text()), option::of(0..9u64)).prop_map(|(title, start)| {
         let mut citation = Citation::default();
         citation.url = Some("https://a.test/".into());
@@ -635,4 +342,8 @@ fn transcript() -> impl Strategy<Value = Transcript> {
         transcript.push(&ChatEvent::Finish { reason: finish, detail: None });
         transcript
     })
+}
+
+fn hosted() -> Opaque {
+    Opaque::new(DIALECT, r#"{"type":"web_search"}"#)
 }

@@ -8,21 +8,15 @@ use plugin_api::{
     chat::{Content, ToolKind},
     error::{ErrorKind, ProviderError},
     event::{ChatEvent, FinishReason, Usage},
-    exchange::{Exchange, Timestamp},
-    http::HttpRequest,
-    kit::{
-        SseStream,
-        replay::{Replay, Run, every_cut},
-    },
+    exchange::Timestamp,
+    kit::replay::{Replay, Run, every_cut},
 };
 use serde_json::{Value, json};
 
-fn open() -> Box<dyn Exchange + Send> {
-    Box::new(SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new()))
-}
+use crate::common::open;
 
 fn raw(body: &str) -> Run {
-    every_cut(open, 200, &[("content-type", "text/event-stream")], body.as_bytes())
+    every_cut(open::<Decoder>, 200, &[("content-type", "text/event-stream")], body.as_bytes())
 }
 
 /// Streams chunks with these deltas, then `finish` and `[DONE]`.
@@ -246,8 +240,10 @@ fn d3_06_a_missing_empty_or_null_id_is_made_up() {
     let made = |seed| {
         let body = r#"data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f"}}]}}]}"#;
         let body = format!("{body}\n\ndata: [DONE]\n\n");
-        let run =
-            Replay::new(open()).at(Timestamp(0), seed).respond(200, &[], body.as_bytes()).run();
+        let run = Replay::new(open::<Decoder>())
+            .at(Timestamp(0), seed)
+            .respond(200, &[], body.as_bytes())
+            .run();
         run.transcript().message().tool_calls().next().unwrap().id.clone()
     };
     assert_eq!(made(1), made(1));
@@ -423,7 +419,7 @@ fn d3_12_an_answer_in_one_piece_is_read_as_such() {
     // DeepSeek keeps the connection open with blank lines before the body.
     let body = format!("\n\n{body}\n");
     for headers in [&[("content-type", "application/json")][..], &[]] {
-        let run = every_cut(open, 200, headers, body.as_bytes());
+        let run = every_cut(open::<Decoder>, 200, headers, body.as_bytes());
         assert_eq!(run.error, None);
         let transcript = run.transcript();
         assert_eq!(transcript.text(), "a");
@@ -440,7 +436,7 @@ fn d3_12_an_answer_in_one_piece_is_read_as_such() {
 fn d3_12_a_failure_in_one_piece_with_status_200_is_heard() {
     let whole = |kind: &str, body: &str| {
         let headers = [("content-type", kind), ("x-request-id", "r1")];
-        Replay::new(open()).respond(200, &headers, body.as_bytes()).run().error.unwrap()
+        Replay::new(open::<Decoder>()).respond(200, &headers, body.as_bytes()).run().error.unwrap()
     };
     let error = whole("application/json", r#"{"error":{"message":"no","code":"model_not_found"}}"#);
     assert_eq!((error.kind, error.request_id.as_deref()), (ErrorKind::NotFound, Some("r1")));
@@ -452,7 +448,7 @@ fn d3_12_a_failure_in_one_piece_with_status_200_is_heard() {
 }
 
 fn failed(status: u16, headers: &[(&str, &str)], body: &str) -> ProviderError {
-    let replay = Replay::new(open()).at(Timestamp(1_790_000_000_000), 0);
+    let replay = Replay::new(open::<Decoder>()).at(Timestamp(1_790_000_000_000), 0);
     replay.respond(status, headers, body.as_bytes()).run().error.unwrap()
 }
 

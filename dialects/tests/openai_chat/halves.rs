@@ -11,22 +11,15 @@ use plugin_api::{
     chat::*,
     error::{ErrorKind, ProviderError},
     event::{ChatEvent, FinishReason, Transcript, Usage},
-    http::HttpRequest,
-    kit::{SseStream, body, call::Response, replay::Replay},
+    kit::{body, call::Response, replay::Replay},
 };
 use serde_json::{Value, json};
+
+use crate::common::{exchange, open, places, said};
 
 fn encode(request: &ChatRequest, quirks: &Quirks) -> (Value, Vec<Loss>) {
     let encoded = encode_request(request, quirks).unwrap();
     (serde_json::from_slice(&body::render(&encoded.body, &[])).unwrap(), encoded.losses)
-}
-
-fn fields(losses: &[Loss]) -> Vec<(&str, bool)> {
-    losses.iter().map(|loss| (&*loss.field, loss.harmless)).collect()
-}
-
-fn said(role: Role, parts: Vec<Content>) -> Message {
-    Message::new(role, parts.into_iter().map(ContentPart::from).collect())
 }
 
 #[test]
@@ -65,7 +58,7 @@ fn d3_13_fields_that_servers_refuse_are_switched() {
         assert_eq!(json[absent], Value::Null, "{absent}");
     }
     assert_eq!(
-        fields(&losses),
+        places(&losses),
         [("tool_choice.allowed", true), ("parallel_tool_calls", true), ("prompt_cache_key", true)]
     );
 }
@@ -125,7 +118,7 @@ fn what_cannot_be_said_is_named() {
     quirks.supports_image_url = false;
     let (json, losses) = encode(&request, &quirks);
     assert_eq!(
-        fields(&losses),
+        places(&losses),
         [
             ("messages[0].parts[0]", false),
             ("messages[0].parts[1]", false),
@@ -207,8 +200,8 @@ fn losses_reach_the_client_as_warnings() {
     let mut request = ChatRequest::new("m", vec![Message::user("hi")]);
     request.sampling.top_k = Some(1);
     let losses = encode_request(&request, &Quirks::default()).unwrap().or_refuse().unwrap().losses;
-    let open = SseStream::new(HttpRequest::get("https://a.test/"), Decoder::after(losses));
-    let run = Replay::new(Box::new(open)).respond(200, &[], b"data: [DONE]\n\n").run();
+    let exchange = exchange(Decoder::after(losses));
+    let run = Replay::new(exchange).respond(200, &[], b"data: [DONE]\n\n").run();
     assert_eq!(run.transcript().warnings, ["`top_k` is not understood by this server"]);
 }
 
@@ -238,7 +231,7 @@ fn a_clients_request_with_every_deprecated_field_is_read() {
     assert!(matches!(&request.messages[1].parts[0].content,
         Content::ToolResult(result) if result.call_id == call.id));
     assert_eq!(request.options.keys().collect::<Vec<_>>(), ["verbosity"]);
-    assert_eq!(fields(&decoded.losses), [("logprobs", true), ("top_logprobs", true)]);
+    assert_eq!(places(&decoded.losses), [("logprobs", true), ("top_logprobs", true)]);
     assert!(matches!(&request.messages[2].parts[1].content,
         Content::File(media) if media.media_type.as_deref() == Some("application/pdf")));
 }
@@ -489,7 +482,6 @@ fn a_failure_is_read_back_as_the_kind_that_was_written() {
     let mut encoder = Encoder::new(&Head::default(), true);
     let mut out = Vec::new();
     encoder.error(&ProviderError::new(Overloaded, "full"), &mut out);
-    let open = SseStream::new(HttpRequest::get("https://a.test/"), Decoder::new());
-    let run = Replay::new(Box::new(open)).respond(200, &[], &out).run();
+    let run = Replay::new(open::<Decoder>()).respond(200, &[], &out).run();
     assert_eq!(run.error.unwrap().kind, Overloaded);
 }

@@ -4,5 +4,6 @@
 mod golden;
 mod halves;
 mod roundtrip;
+mod samples;
 mod table;
 mod written;
