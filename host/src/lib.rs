@@ -2,9 +2,10 @@
 //!
 //! [`cli`] is the edge; [`maestro`] is the universal interface that it (and an embedding program)
 //! calls; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is the life of a
-//! library; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens; [`session`] keeps named logins; [`transport`] is the only
+//! library; [`authoring`] helps to write one; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens; [`session`] keeps named logins; [`transport`] is the only
 //! place that touches the network.
 
+pub mod authoring;
 pub mod cli;
 pub mod config;
 pub mod exchange;

@@ -71,7 +71,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         Command::Chat(args) => wait(chat::run(*args, &open()?, output)),
         Command::Embed(args) => wait(embed::run(args, &open()?, output)),
         Command::Conversations(args) => wait(conversations::run(args, &open()?, output)),
-        Command::Plugin(args) => plugin::run(args, &open()?, output),
+        Command::Plugin(args) => plugin::run(args, open, output),
         Command::Db(args) => wait(db::run(args, &open()?, output)),
         Command::Doctor => wait(doctor::run(&open()?, output)),
         Command::Config(args) => config::run(&args, output),

@@ -1,10 +1,15 @@
 //! `maestro plugin`: the files behind the providers.
+//!
+//! Here live the lists; [`author`] is what an author of a plugin needs.
+
+mod author;
 
 use clap::{Args, Subcommand};
 
 use crate::{
     cli::{
         Outcome,
+        failure::Failure,
         output::{Document, Output},
         providers::words,
         table::{Sheet, Table},
@@ -12,7 +17,7 @@ use crate::{
     maestro::{Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect`.
+/// `maestro plugin list|inspect|new|build`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It is trusted code: it runs inside `maestro`.
@@ -21,7 +26,11 @@ A plugin is a shared library in the plugin folder. It is trusted code: it runs i
 Examples:
   maestro plugin list
   maestro plugin inspect openai
-  maestro plugin inspect target/release/libacme.so    exits with 4 if it would be refused")]
+  maestro plugin inspect target/release/libacme.so    exits with 4 if it would be refused
+
+To write one:
+  maestro plugin new acme                  makes a crate that builds and passes its tests
+  maestro plugin build acme                builds the library and prints its hash")]
 pub(super) struct PluginArgs {
     #[command(subcommand)]
     command: PluginCommand,
@@ -37,23 +46,34 @@ enum PluginCommand {
         #[arg(value_name = "FILE-or-ID")]
         plugin: String,
     },
+    /// Make a crate to begin a plugin with: a provider of a made-up API, with its tests
+    New(author::NewArgs),
+    /// Build a plugin's crate and say which file came of it
+    Build(author::BuildArgs),
 }
 
 /// Runs the command.
-pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outcome {
+pub(super) fn run(
+    args: PluginArgs,
+    open: impl FnOnce() -> Result<Maestro, Failure>,
+    output: &Output,
+) -> Outcome {
     match args.command {
         PluginCommand::List => {
+            let maestro = open()?;
             let (plugins, refused) = (maestro.list_plugins(), maestro.refused_plugins());
             if output.is_json() {
                 let document = Document::new().with("plugins", &plugins).with("refused", &refused);
                 return output.document(&document);
             }
-            list(&plugins, &refused, maestro, output)
+            list(&plugins, &refused, &maestro, output)
         }
         PluginCommand::Inspect { plugin } => {
-            let plugin = maestro.inspect_plugin(&plugin)?;
+            let plugin = open()?.inspect_plugin(&plugin)?;
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
+        PluginCommand::New(args) => author::new(args, output),
+        PluginCommand::Build(args) => author::build(&args, &open()?, output),
     }
 }
 
