@@ -20,67 +20,63 @@ fn without_place(text: &str) -> &str {
     text.split(", plugins/faulty/src/lib.rs:").next().unwrap_or_default()
 }
 
-#[test]
-fn each_broken_rule_is_named_after_what_was_said_until_then() {
-    let test = Test::new().plugin("faulty");
-    let maestro = test.maestro();
+/// Faults that need no server, with what is said before each and what is said of it. Both tiers run
+/// them.
+pub(crate) fn faults() -> Vec<(&'static str, &'static str, String)> {
     let broke = |rule: &str, detail: &str| {
         format!("plugin `faulty` broke contract rule `{rule}`: {detail}")
     };
     let panicked = |message: &str| broke("never-panics", message);
     let refused = |message: &str| format!("provider `faulty` failed: invalid request: {message}");
+    vec![
+        ("none", "hello", String::new()),
+        ("panic-at-start", "", panicked("started badly")),
+        ("panic-in-open", "", panicked("opened badly")),
+        ("panic-mid-stream", "hello", panicked("stumbled over `hello`")),
+        ("panic-in-drop", "hello", String::new()),
+        ("event-after-done", "hello", broke("nothing-after-end", "`text-delta` after the end")),
+        ("done-twice", "hello", broke("nothing-after-end", "`done` after the end")),
+        ("fail-twice", "hello", "provider `faulty` failed: provider overloaded: once".to_owned()),
+        ("text-after-finish", "hello", broke("finish-is-last", "`text-delta` after `finish`")),
+        ("finish-twice", "hello", broke("finish-is-last", "`finish` after `finish`")),
+        ("done-without-finish", "hello", broke("finish-before-done", "`done` without `finish`")),
+        ("stall", "hello", broke("never-stalls", "neither a request nor a time to wait for")),
+        (
+            "tool-delta-before-start",
+            "hello",
+            broke("tool-call-order", "`tool-call-delta` in part 1, where no tool call is open"),
+        ),
+        (
+            "tool-call-never-ends",
+            "hello",
+            broke("tool-call-ends", "`finish` while 1 tool calls are open"),
+        ),
+        (
+            "empty-tool-id",
+            "hello",
+            broke("tool-call-identity", "tool call in part 1 with id `` and name `look`"),
+        ),
+        (
+            "part-changes-kind",
+            "hello",
+            broke("part-keeps-kind", "`reasoning-delta` in part 0, which is text"),
+        ),
+        ("value-in-chat", "hello", broke("value-fits-operation", "`unit` in a chat")),
+        (
+            "foreign-origin",
+            "",
+            refused("origin `http://127.0.0.1:9` is not declared by the provider (declared: none)"),
+        ),
+        ("user-info", "", refused("a URL must not carry a user name or password")),
+    ]
+}
+
+#[test]
+fn each_broken_rule_is_named_after_what_was_said_until_then() {
+    let test = Test::new().plugin("faulty");
+    let maestro = test.maestro();
     wait(async {
-        for (fault, said, problem) in [
-            ("none", "hello", String::new()),
-            ("panic-at-start", "", panicked("started badly")),
-            ("panic-in-open", "", panicked("opened badly")),
-            ("panic-mid-stream", "hello", panicked("stumbled over `hello`")),
-            ("panic-in-drop", "hello", String::new()),
-            ("event-after-done", "hello", broke("nothing-after-end", "`text-delta` after the end")),
-            ("done-twice", "hello", broke("nothing-after-end", "`done` after the end")),
-            (
-                "fail-twice",
-                "hello",
-                "provider `faulty` failed: provider overloaded: once".to_owned(),
-            ),
-            ("text-after-finish", "hello", broke("finish-is-last", "`text-delta` after `finish`")),
-            ("finish-twice", "hello", broke("finish-is-last", "`finish` after `finish`")),
-            (
-                "done-without-finish",
-                "hello",
-                broke("finish-before-done", "`done` without `finish`"),
-            ),
-            ("stall", "hello", broke("never-stalls", "neither a request nor a time to wait for")),
-            (
-                "tool-delta-before-start",
-                "hello",
-                broke("tool-call-order", "`tool-call-delta` in part 1, where no tool call is open"),
-            ),
-            (
-                "tool-call-never-ends",
-                "hello",
-                broke("tool-call-ends", "`finish` while 1 tool calls are open"),
-            ),
-            (
-                "empty-tool-id",
-                "hello",
-                broke("tool-call-identity", "tool call in part 1 with id `` and name `look`"),
-            ),
-            (
-                "part-changes-kind",
-                "hello",
-                broke("part-keeps-kind", "`reasoning-delta` in part 0, which is text"),
-            ),
-            ("value-in-chat", "hello", broke("value-fits-operation", "`unit` in a chat")),
-            (
-                "foreign-origin",
-                "",
-                refused(
-                    "origin `http://127.0.0.1:9` is not declared by the provider (declared: none)",
-                ),
-            ),
-            ("user-info", "", refused("a URL must not carry a user name or password")),
-        ] {
+        for (fault, said, problem) in faults() {
             let answer = chat(&maestro, "faulty/rude", &[("fault", fault)]).await;
             assert_eq!(
                 (answer.text().as_str(), without_place(&answer.problem())),
@@ -105,6 +101,30 @@ fn a_flood_is_cut_off() {
             );
         }
     });
+}
+
+#[test]
+fn a_flood_over_many_steps_is_cut_off_too() {
+    let test = Test::new().plugin("faulty");
+    let answer = wait(chat(&test.maestro(), "faulty/rude", &[("fault", "flood-over-steps")]));
+    assert!(answer.text().starts_with("hellox"));
+    assert_eq!(
+        answer.problem(),
+        "plugin `faulty` broke contract rule `output-budget`: the exchange put out more than \
+         268435456 bytes"
+    );
+}
+
+#[test]
+fn requests_without_end_are_stopped() {
+    let upstream = Upstream::always(Reply::json(200, "{}"));
+    let test = lab(&upstream);
+    let answer = wait(chat(&test.maestro(), "lab/m", &[("fault", "flood-of-requests")]));
+    assert_eq!(
+        answer.problem(),
+        "plugin `faulty` broke contract rule `request-budget`: more than 256 requests"
+    );
+    assert_eq!(upstream.requests().len(), 256);
 }
 
 #[test]

@@ -57,6 +57,12 @@ impl Test {
         self
     }
 
+    /// Trusts a plugin that is in the folder, so that it runs in process.
+    pub(crate) fn trusted(self, id: &str) -> Self {
+        self.maestro().trust_plugin(id).unwrap();
+        self
+    }
+
     /// Writes `config.toml`.
     pub(crate) fn config(self, toml: impl AsRef<str>) -> Self {
         fs::write(self.home().join("config.toml"), toml.as_ref()).unwrap();
@@ -238,6 +244,11 @@ impl Running {
     /// Waits until the command has said something on stdout.
     pub(crate) fn wait_for_stdout(&self, text: &str) {
         self.stdout.wait_until(|said| said.contains(text));
+    }
+
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the first line on stdout and returns it.

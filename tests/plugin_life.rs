@@ -102,7 +102,7 @@ fn a_changed_file_is_a_changed_plugin() {
 
 #[test]
 fn only_a_private_copy_is_loaded() {
-    let test = Test::new().plugin("echo");
+    let test = Test::new().plugin("echo").trusted("echo");
     wait(chat(&test.maestro(), "echo/echo", &[])).ok();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let home = test.home().to_str().unwrap();
@@ -152,7 +152,6 @@ fn what_is_no_plugin_is_named_and_refused() {
         .filter_map(|line| line.find('/').map(|at| line[at..].to_owned()))
         .find(|path| path.contains("/libc.so") || path.contains("/libc-"))
         .map(|path| fs::read(path).unwrap());
-    let abort = patched(bytes("echo"), "\"panic\":\"unwind\"", "\"panic\":\"abort\" ", 1);
     let nothing = patched(
         bytes("echo"),
         "\"chat/1\",\"models/1\",\"token-count/1\"",
@@ -180,11 +179,6 @@ fn what_is_no_plugin_is_named_and_refused() {
                 std::env::consts::ARCH
             ),
             &format!("rebuild it for `{}, elf`", std::env::consts::ARCH),
-        ),
-        (
-            abort,
-            "compiled with `panic = \"abort\"`, so a panic would end the host",
-            "rebuild it with `panic = \"unwind\"`",
         ),
         (nothing, "its manifest is wrong: it declares no capability that this host knows", rebuild),
         (broken, "its manifest cannot be read: invalid type: map, expected a string[..]", rebuild),

@@ -10,7 +10,10 @@ use host::{
         Provenance,
         load::{Library, LiveExchange, Stepped},
         registry::Registry,
+        runtime::Runtime,
         scan::Folder,
+        tier::Terms,
+        trust::Trust,
     },
     session::{
         Binding, Credential, Login, MasterKey, SessionName, Sessions, SqliteStore, Stamp, Store,
@@ -109,10 +112,15 @@ fn library(name: &str) -> Arc<Library> {
     let file = format!("lib{name}.so");
     std::fs::copy(folder.join(&file), plugins.join(&file)).expect("run `cargo xtask bench`");
     let found = [Folder { path: plugins, provenance: Provenance::Bundled }];
-    let registry = Registry::discover(&found, home.path().join("copies"), &Config::default())
+    let config = Config::default();
+    let terms = Arc::new(Terms::new(&config, Trust::default()));
+    let registry = Registry::discover(&found, home.path().join("copies"), &config, &terms)
         .expect("an empty configuration fits");
     let plugin = registry.plugins().next().expect("one plugin");
-    plugin.library().expect("it loads")
+    match plugin.runtime().expect("it loads") {
+        Runtime::InProcess(library) => library,
+        other => panic!("a bundled plugin runs in process, this one in {other:?}"),
+    }
 }
 
 /// A session among 10,000, from memory and from SQLite.

@@ -15,8 +15,13 @@ use plugin_api::{
     event::ChatEvent,
 };
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Plugins that are not trusted run in copies of this program.
+    host::plugin::worker::run_if_asked();
+    tokio::runtime::Runtime::new()?.block_on(ask())
+}
+
+async fn ask() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(model), Some(prompt)) = (arguments.next(), arguments.next()) else {
         return Err("expected a model ref and a prompt".into());

@@ -7,6 +7,7 @@ use std::{
     fmt, fs, io,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use plugin_api::{ProviderId, auth::Placement};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use crate::{
     exchange::Retries,
+    plugin::{tier::Isolation, worker::Budgets},
     session::{KeySource, SessionName},
     suggest::nearest,
 };
@@ -196,6 +198,36 @@ pub struct DeclaredSession {
 pub struct PluginsConfig {
     /// Further folders to search.
     pub path: Vec<PathBuf>,
+    /// Where plugins run.
+    pub isolation: Isolation,
+    /// Whether plugins that are not trusted may run where they cannot be confined.
+    pub allow_unconfined: bool,
+    /// The program to run workers in, instead of this one or the `maestro` beside it.
+    pub worker: Option<PathBuf>,
+    /// How long a step in a worker may take.
+    pub step_wall_ms: Option<u64>,
+    /// How much processor time a step in a worker may take.
+    pub step_cpu_ms: Option<u64>,
+    /// How much memory a worker may have.
+    pub memory_mb: Option<u64>,
+}
+
+impl PluginsConfig {
+    /// Returns what a worker may take.
+    #[must_use]
+    pub fn budgets(&self) -> Budgets {
+        let mut budgets = Budgets::default();
+        if let Some(ms) = self.step_wall_ms {
+            budgets.step_wall = Duration::from_millis(ms);
+        }
+        if let Some(ms) = self.step_cpu_ms {
+            budgets.step_cpu = Duration::from_millis(ms);
+        }
+        if let Some(mb) = self.memory_mb {
+            budgets.memory = mb.saturating_mul(1 << 20);
+        }
+        budgets
+    }
 }
 
 /// `[store]`.

@@ -1,10 +1,12 @@
 //! Drives one exchange of a plugin: steps it, performs what it asks, feeds back, delivers events.
 //!
-//! [`driver`] is the loop, [`grammar`] is the contract's check of the order of events, [`blobs`] keeps large bytes out of
-//! the plugin, `issuers` keeps one vendor's tokens from the next,
-//! [`retry`] judges whether a failed request is worth another try. Who is asked and with which session is decided before, in the facade.
+//! [`driver`] is the loop, [`grammar`] is the contract's check of the order of events, [`blobs`] keeps
+//! large bytes out of the plugin, `cancel` says the last word of one that is dropped, `issuers` keeps one
+//! vendor's tokens from the next, [`retry`] judges whether a failed request is worth another try. Who is
+//! asked and with which session is decided before, in the facade.
 
 pub mod blobs;
+mod cancel;
 pub mod driver;
 pub mod grammar;
 mod issuers;

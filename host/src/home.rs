@@ -90,6 +90,12 @@ impl Home {
         self.data.join("plugins")
     }
 
+    /// Returns the list of plugins that the user trusts.
+    #[must_use]
+    pub fn trusted(&self) -> PathBuf {
+        self.data.join("trusted.json")
+    }
+
     /// Returns the file that keeps the lines typed into the REPL.
     #[must_use]
     pub fn history(&self) -> PathBuf {

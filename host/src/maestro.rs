@@ -20,7 +20,7 @@ mod unnamed;
 mod view;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -45,7 +45,8 @@ pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, Prof
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
-    ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, one_line,
+    ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
+    one_line,
 };
 
 use crate::{
@@ -53,10 +54,13 @@ use crate::{
     home::Home,
     oauth::refresh::Refresher,
     plugin::{
-        Provenance,
-        judge::Judge,
+        Provenance, RefusalError,
+        judge::{Judge, Judged},
         registry::{self, Plugin, Provider, Registry},
+        runtime::block_on,
         scan,
+        tier::Terms,
+        trust::Trust,
     },
     session::{
         KeySource, MigrationKeys, SessionError, Sessions, SqliteOptions, SqliteStore, Stamp, Store,
@@ -74,6 +78,7 @@ pub struct Maestro {
 struct Inner {
     home: Home,
     config: Config,
+    terms: Arc<Terms>,
     registry: Registry,
     transport: Arc<Transport>,
     refresher: Arc<Refresher>,
@@ -105,14 +110,24 @@ impl Maestro {
     pub fn open(home: Home, config: Config) -> Result<Self, Error> {
         let bundled = registry::bundled_folder();
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
-        let registry = Registry::discover(&folders, home.plugin_copies(), &config)?;
+        let terms = Arc::new(Terms::new(&config, Trust::read(&home.trusted())?));
+        let registry = Registry::discover(&folders, home.plugin_copies(), &config, &terms)?;
         let transport = Arc::new(Transport::new(config.timeouts));
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
         let warner = OnceLock::new();
-        let inner =
-            Inner { home, config, registry, transport, refresher, sessions, env_session, warner };
+        let inner = Inner {
+            home,
+            config,
+            terms,
+            registry,
+            transport,
+            refresher,
+            sessions,
+            env_session,
+            warner,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -247,10 +262,10 @@ impl Maestro {
     pub fn validate(&self, id_or_path: &str) -> Result<Compliance, Error> {
         let plugin = self.plugin(id_or_path)?;
         let mut checks = vec![Check { what: "manifest".into(), passed: true, detail: None }];
-        match plugin.library() {
-            Ok(library) => {
+        match block_on(plugin.start()) {
+            Ok(runtime) => {
                 checks.push(Check { what: "layout".into(), passed: true, detail: None });
-                checks.extend(crate::plugin::honesty::check(&plugin, &library));
+                checks.extend(block_on(crate::plugin::honesty::check(&plugin, &runtime)));
             }
             Err(error) => checks.push(Check {
                 what: "layout".into(),
@@ -260,6 +275,65 @@ impl Maestro {
         }
         let passed = checks.iter().all(|check| check.passed);
         Ok(Compliance { plugin: plugin.id.to_string(), passed, checks })
+    }
+
+    /// Trusts the present bytes of a plugin, so that they run in process from the next start on. Also
+    /// of one that is refused because this machine cannot confine it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPlugin`], [`Error::Trust`].
+    pub fn trust_plugin(&self, id: &str) -> Result<Trusted, Error> {
+        let judged = self.installed(id)?;
+        let (plugin, hash) = (judged.manifest.id.clone(), judged.hash);
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        trust.pin(&plugin, &hash);
+        trust.write(&path)?;
+        Ok(Trusted { plugin, hash })
+    }
+
+    /// Trusts a plugin no more. Reports whether it was trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trust`].
+    pub fn untrust_plugin(&self, id: &str) -> Result<bool, Error> {
+        let path = self.inner.home.trusted();
+        let mut trust = Trust::read(&path)?;
+        let was = trust.unpin(id);
+        if was {
+            trust.write(&path)?;
+        }
+        Ok(was)
+    }
+
+    /// Returns what was judged of a plugin in the folders, taken or not confined.
+    fn installed(&self, id: &str) -> Result<Judged, Error> {
+        let registry = &self.inner.registry;
+        if let Some(plugin) = registry.plugin(id) {
+            return Ok(plugin.judged.clone());
+        }
+        let unconfined = registry
+            .refused()
+            .iter()
+            .filter(|refusal| matches!(refusal.error, RefusalError::Unconfined { .. }))
+            .filter_map(|refusal| self.judge(&refusal.path).ok());
+        let mut named = unconfined.filter(|judged| judged.manifest.id == id);
+        named.next().ok_or_else(|| {
+            let ids = registry.plugins().map(|plugin| plugin.id.as_str());
+            let hint = nearest(id, ids).map(|near| format!("did you mean `{near}`?"));
+            let hint = hint.unwrap_or_else(|| "run `maestro plugin list`".into());
+            Error::UnknownPlugin { plugin: id.to_owned(), hint }
+        })
+    }
+
+    /// Judges any file.
+    fn judge(&self, path: &Path) -> Result<Judged, RefusalError> {
+        let stamp = scan::check_file(path)?;
+        let path = path.to_owned();
+        let found = scan::Found { path, provenance: Provenance::User, stamp };
+        Judge::new(self.inner.home.plugin_copies()).judge(&found)
     }
 
     fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
@@ -276,11 +350,10 @@ impl Maestro {
                 hint: hint.unwrap_or_else(|| "run `maestro plugin list`, or name a file".into()),
             });
         }
-        let refuse = |source| Error::Plugin { plugin: id_or_path.to_owned(), source };
-        let stamp = scan::check_file(&path).map_err(refuse)?;
-        let found = scan::Found { path, provenance: Provenance::User, stamp };
-        let judged = Judge::new(self.inner.home.plugin_copies()).judge(&found).map_err(refuse)?;
-        Plugin::new(judged).map(Arc::new).map_err(refuse)
+        self.judge(&path)
+            .and_then(|judged| Plugin::new(judged, &self.inner.terms))
+            .map(Arc::new)
+            .map_err(|source| Error::Plugin { plugin: id_or_path.to_owned(), source })
     }
 
     /// Opens the store and its key, once.

@@ -5,17 +5,19 @@
 //! maps a private copy into the process, and [`registry`] keeps what is loaded and which provider it
 //! serves. What happens in an exchange is not here but in [`exchange`](crate::exchange).
 //!
-//! A plugin is mapped into this process and is trusted code: see SECURITY.md. The sandboxed worker
-//! of the design takes the place of [`load::Library`] behind the same
-//! [`load::LiveExchange::step`].
+//! [`tier`] decides where a library runs: trusted ones ([`trust`]) in this process, all others in a
+//! confined [`worker`]. [`runtime`] is what both have in common, for the driver.
 
 pub mod honesty;
 pub mod judge;
 pub mod load;
 pub mod object;
 pub mod registry;
-
+pub mod runtime;
 pub mod scan;
+pub mod tier;
+pub mod trust;
+pub mod worker;
 
 use std::path::PathBuf;
 
@@ -151,9 +153,6 @@ pub enum RefusalError {
         /// Ours.
         expected: &'static str,
     },
-    /// Its panics would end the host.
-    #[error("compiled with `panic = \"abort\"`, so a panic would end the host")]
-    PanicAbort,
     /// Another file already has its id.
     #[error("plugin id `{id}` is taken by `{by}`")]
     DuplicatePlugin {
@@ -189,6 +188,24 @@ pub enum RefusalError {
         contract: &'static str,
         /// The first difference.
         difference: String,
+    },
+    /// It may run only in a confined worker, and this machine confines none.
+    #[error("it is not trusted, and this machine cannot confine it: {missing} is missing")]
+    Unconfined {
+        /// What is missing.
+        missing: String,
+    },
+    /// It ended its worker when it was loaded.
+    #[error("it ended its worker while it was being loaded: {how}")]
+    Crashed {
+        /// How.
+        how: String,
+    },
+    /// There is no worker for it.
+    #[error("no worker can be had for it: {problem}")]
+    Worker {
+        /// Why not.
+        problem: String,
     },
     /// It says one thing in its section and another when it runs.
     #[error("its manifest when loaded differs from the one in section `{section}`")]
@@ -226,12 +243,18 @@ impl RefusalError {
                 let major = expected.split('.').next().unwrap_or(expected);
                 format!("rebuild it against `plugin-api` {major}.x")
             }
-            Self::PanicAbort => "rebuild it with `panic = \"unwind\"`".into(),
             Self::DuplicatePlugin { .. } | Self::DuplicateProvider { .. } => {
                 "remove one of the two".into()
             }
             Self::Dlopen { .. } => {
                 "check the libraries that it needs, for example with `ldd`".into()
+            }
+            Self::Unconfined { .. } => "run `maestro plugin trust` on it, or set \
+                                        `plugins.allow_unconfined = true`, if you trust its author"
+                .into(),
+            Self::Crashed { .. } => "remove it, or tell its author".into(),
+            Self::Worker { .. } => {
+                "run `maestro doctor`; `plugins.worker` names the program to run it in".into()
             }
             Self::Entry { .. } | Self::Layout { .. } => {
                 format!("rebuild it against `plugin-api` {}", plugin_api::CONTRACT_VERSION)

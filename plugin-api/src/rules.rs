@@ -41,12 +41,14 @@ pub enum Rule {
     ValueFitsOperation,
     /// Messages hold what their kind says.
     WellFormedMessages,
-    /// A step's output stays within its budget.
+    /// A step's output, and an exchange's, stays within its budget.
     OutputBudget,
     /// A declared capability is implemented.
     DeclaredIsImplemented,
     /// A plugin does not panic.
     NeverPanics,
+    /// An exchange's requests stay within their number.
+    RequestBudget,
 }
 
 impl Rule {
@@ -68,6 +70,7 @@ impl Rule {
             Self::OutputBudget => "output-budget",
             Self::DeclaredIsImplemented => "declared-is-implemented",
             Self::NeverPanics => "never-panics",
+            Self::RequestBudget => "request-budget",
         }
     }
 }
@@ -89,6 +92,7 @@ impl Rule {
         Self::OutputBudget,
         Self::DeclaredIsImplemented,
         Self::NeverPanics,
+        Self::RequestBudget,
     ];
 
     /// Returns what the rule demands, in one sentence.
@@ -108,9 +112,10 @@ impl Rule {
                 "An operation other than chat gives one value, of its own type, and warnings at most."
             }
             Self::WellFormedMessages => "Messages hold what their kind says.",
-            Self::OutputBudget => "A step's output stays within its budget.",
+            Self::OutputBudget => "A step's output, and an exchange's, stays within its budget.",
             Self::DeclaredIsImplemented => "A declared capability is implemented.",
             Self::NeverPanics => "A plugin does not panic.",
+            Self::RequestBudget => "An exchange sends no more requests than the host allows.",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Measures the budgets and prints each beside its goal.
 //!
-//! What one process can show comes from the benchmark `budgets` (criterion); discovery and the cost
+//! What one process can show comes from the benchmark `budgets` (criterion), what a worker costs from
+//! `worker`, which prints its own table; discovery and the cost
 //! of a whole streamed event are measured on whole processes here.
 
 use std::{
@@ -30,6 +31,7 @@ pub(crate) fn bench() -> Result<()> {
     let built = dist::dist()?;
     run::cargo(&["build", "--release", "--package", "host", "--example", "discovery"])?;
     run::cargo(&["bench", "--package", "host", "--bench", "budgets", "--", "--noplot"])?;
+    run::cargo(&["bench", "--package", "host", "--bench", "worker"])?;
     let mut table = Table::default();
     let (cold, cached) = discovery()?;
     table.row("discovery of 100 plugins, cold", cold, "ms", 100.0);

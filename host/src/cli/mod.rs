@@ -46,6 +46,7 @@ type Outcome = Result<(), Failure>;
 /// Runs the program and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::plugin::worker::run_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::print_parse_error(&error),

@@ -2,6 +2,10 @@
 //!
 //! A [`Driver`] does nothing until it is asked for the next delivery: upstream is read only as fast as
 //! the client takes, and a client that goes away (drops the driver) closes the upstream connection.
+//!
+//! In process a step is over when it returns. In a worker its answer is waited for in
+//! [`next`](Driver::next), where also the end of a worker shows, if it shows at all: what can be
+//! replayed is replayed below, and here it only took longer.
 
 use std::{
     collections::VecDeque,
@@ -14,6 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use plugin_api::{
+    PluginId,
     abi::{
         Effect,
         codec::{Opening, PackedOpening, Vectors},
@@ -30,18 +35,25 @@ use tracing::{debug, info, warn};
 
 use super::{
     blobs::{Blobs, BodyError},
+    cancel::{CANCEL, LastRequest, cancel},
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
 };
 use crate::{
-    plugin::load::{Library, LiveExchange, Stepped},
+    plugin::{
+        load::Stepped,
+        runtime::{Live, Runtime},
+        worker::Broken,
+    },
     transport::{Answer, CredentialUse, Route, Transport, TransportError},
 };
 
 /// All that an exchange needs to begin.
 pub struct Order {
-    /// The plugin.
-    pub library: Arc<Library>,
+    /// The plugin's id.
+    pub plugin: PluginId,
+    /// What it runs in.
+    pub runtime: Runtime,
     /// The provider, as configured.
     pub instance: Instance,
     /// What to do.
@@ -86,11 +98,21 @@ pub enum ExchangeError {
         /// What happened.
         detail: String,
     },
+    /// The plugin's worker ended and could not be replaced for this exchange.
+    #[error("plugin `{plugin}` failed")]
+    Worker {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: Broken,
+    },
 }
 
 /// Drives one exchange.
 pub struct Driver {
-    live: LiveExchange,
+    live: Live,
+    /// Whether a worker was given an input and has not answered.
+    stepping: bool,
     transport: Arc<Transport>,
     route: Route,
     credential: Option<CredentialUse>,
@@ -107,6 +129,8 @@ pub struct Driver {
     upstream: Upstream,
     next_request: u32,
     wake: Option<Instant>,
+    /// Bytes that the exchange put out.
+    put_out: usize,
     value_given: bool,
     over: bool,
 }
@@ -143,13 +167,14 @@ impl Driver {
             warnings = own_only(request, order.instance.provider.as_str());
         }
         let mut driver = Self {
-            live: order.library.open(),
+            live: order.runtime.open(),
+            stepping: false,
             transport,
             route: order.route,
             credential: order.credential,
             blobs,
             provider: order.instance.provider.to_string(),
-            plugin: order.library.judged().manifest.id.clone(),
+            plugin: order.plugin.to_string(),
             is_chat: matches!(order.operation, Operation::Chat(_)),
             expected: expected_reply(&order.operation),
             grammar: Grammar::default(),
@@ -159,6 +184,7 @@ impl Driver {
             upstream: Upstream::None,
             next_request: 0,
             wake: None,
+            put_out: 0,
             value_given: false,
             over: false,
         };
@@ -186,6 +212,10 @@ impl Driver {
             }
             if self.over {
                 return None;
+            }
+            if self.stepping {
+                self.answered().await;
+                continue;
             }
             match self.happens().await {
                 Happened::Head(Ok(answer)) => {
@@ -253,14 +283,59 @@ impl Driver {
         }
     }
 
+    /// Reports whether the exchange would survive the end of its worker; in process there is none.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.live.is_replayable()
+    }
+
     fn open_request(&self) -> u32 {
         self.next_request.saturating_sub(1)
     }
 
-    /// Steps the exchange and does what it asks.
+    /// Steps the exchange and does what it asks; in a worker, once it has answered.
     fn step(&mut self, input: &Input<'_>, opening: &PackedOpening) {
-        let mut stepped = std::mem::take(&mut self.stepped);
-        self.live.step(now(), input, opening, &mut stepped);
+        match &mut self.live {
+            Live::InProcess(live) => {
+                let mut stepped = std::mem::take(&mut self.stepped);
+                let started = Instant::now();
+                live.step(now(), input, opening, &mut stepped);
+                let took = started.elapsed();
+                if took > LONG_STEP {
+                    warn!(plugin = self.plugin, ms = took.as_millis(), "a step took too long");
+                }
+                self.take(stepped);
+            }
+            Live::Worker(live) => {
+                live.give(now(), input, opening);
+                self.stepping = true;
+            }
+            _ => self.over = true,
+        }
+    }
+
+    /// Waits for a worker's answer. Cancel-safe.
+    async fn answered(&mut self) {
+        let Live::Worker(live) = &mut self.live else { return };
+        let answered = live.answer(&mut self.stepped).await;
+        self.stepping = false;
+        match answered {
+            Ok(()) => {
+                let stepped = std::mem::take(&mut self.stepped);
+                self.take(stepped);
+            }
+            Err(source) => {
+                self.over = true;
+                self.upstream = Upstream::None;
+                let plugin = self.plugin.clone();
+                self.ready.push_back(Err(ExchangeError::Worker { plugin, source }));
+            }
+        }
+    }
+
+    /// Does what a step asked.
+    fn take(&mut self, mut stepped: Stepped) {
+        self.put_out = self.put_out.saturating_add(stepped.bytes());
         for effect in stepped.effects.drain(..) {
             if let Err(violation) = self.perform(effect) {
                 self.violate(violation);
@@ -272,6 +347,9 @@ impl Driver {
         }
         if std::mem::take(&mut stepped.flooded) {
             self.violate(Violation::new(Rule::OutputBudget, "one step put out too much"));
+        } else if self.put_out > MAX_OUTPUT && !self.over {
+            let detail = format!("the exchange put out more than {MAX_OUTPUT} bytes");
+            self.violate(Violation::new(Rule::OutputBudget, detail));
         }
         if stepped.ended && !self.over {
             self.violate(Violation::new(Rule::NothingAfterEnd, "ended without `done` or `fail`"));
@@ -338,6 +416,10 @@ impl Driver {
         if number != self.next_request {
             let detail = format!("request {number}, expected {}", self.next_request);
             return Err(Violation::new(Rule::OneRequestAtATime, detail));
+        }
+        if number >= MAX_REQUESTS {
+            let detail = format!("more than {MAX_REQUESTS} requests");
+            return Err(Violation::new(Rule::RequestBudget, detail));
         }
         self.next_request += 1;
         let mut request = request;
@@ -429,30 +511,52 @@ impl Drop for Driver {
             return;
         }
         let mut stepped = std::mem::take(&mut self.stepped);
-        self.live.step(now(), &Input::Cancel, &PackedOpening::default(), &mut stepped);
-        let last = stepped.effects.into_iter().find_map(|effect| match effect {
-            Effect::Send { request, .. } => Some(*request),
-            _ => None,
-        });
-        let (Some(mut request), Ok(runtime)) = (last, tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        if let Ok(body) = self.blobs.assemble(std::mem::take(&mut request.body)) {
-            let (route, credential) = (self.route.clone(), self.credential.take());
-            let sending = Arc::clone(&self.transport).send(route, request, body, credential);
-            runtime.spawn(timeout(CANCEL, sending));
+        let runtime = tokio::runtime::Handle::try_current();
+        match std::mem::replace(&mut self.live, Live::Closed) {
+            Live::InProcess(mut live) => {
+                live.step(now(), &Input::Cancel, &PackedOpening::default(), &mut stepped);
+                let last = self.last_request();
+                if let (Some(sending), Ok(runtime)) = (last.sent_by(stepped), runtime) {
+                    runtime.spawn(timeout(CANCEL, sending));
+                }
+            }
+            Live::Worker(live) => {
+                let (last, stepping) = (self.last_request(), self.stepping);
+                if let Ok(runtime) = runtime {
+                    runtime.spawn(timeout(CANCEL, cancel(live, stepping, now(), stepped, last)));
+                }
+            }
+            Live::Closed => {}
         }
     }
 }
+
+impl Driver {
+    /// Takes what the last request of an exchange needs.
+    fn last_request(&mut self) -> LastRequest {
+        LastRequest {
+            transport: Arc::clone(&self.transport),
+            route: self.route.clone(),
+            credential: self.credential.take(),
+            blobs: std::mem::replace(&mut self.blobs, Blobs::new(Bytes::new())),
+        }
+    }
+}
+
+/// Most bytes that an exchange may put out.
+const MAX_OUTPUT: usize = 256 * 1024 * 1024;
+
+/// Most requests that an exchange may send.
+const MAX_REQUESTS: u32 = 256;
+
+/// How long a step in process may take before it is reported. It cannot be stopped.
+const LONG_STEP: Duration = Duration::from_secs(5);
 
 /// Longest time that an exchange may ask to wait.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// How long the rest of an answer is read after its exchange is done.
 const DRAIN: Duration = Duration::from_millis(500);
-
-/// How long a vendor's cancel call may take.
-const CANCEL: Duration = Duration::from_secs(10);
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -509,7 +613,7 @@ impl ExchangeError {
     pub fn provider_error(&self) -> Option<&ProviderError> {
         match self {
             Self::Provider { source, .. } => Some(source),
-            Self::Contract { .. } => None,
+            Self::Contract { .. } | Self::Worker { .. } => None,
         }
     }
 

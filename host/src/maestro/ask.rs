@@ -137,6 +137,13 @@ impl ChatStream {
         }
     }
 
+    /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
+    /// process would not, and one whose inputs were too many to keep.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.driver.is_replayable()
+    }
+
     /// Returns the selector of the session that serves it.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
@@ -162,7 +169,7 @@ impl Maestro {
         let chosen = self.choose(provider, call.session.as_deref()).await?;
         understands(provider, &chosen, &request)?;
         let operation = Operation::Chat(Box::new(request));
-        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call)?;
+        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call).await?;
         Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
     }
 
@@ -366,7 +373,7 @@ impl Maestro {
         call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let opened = Asking::open(self, provider, chosen.clone(), operation, call)?;
+        let opened = Asking::open(self, provider, chosen.clone(), operation, call).await?;
         let (mut asking, mut driver) = opened;
         let value = loop {
             let value = asking.in_time(value_of(self, driver)).await.and_then(|value| value);

@@ -17,7 +17,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Call, Error, Maestro, choice::Chosen};
 use crate::{
     exchange::{Driver, Order},
-    plugin::registry::Provider,
+    plugin::{
+        RefusalError,
+        registry::{Plugin, Provider},
+    },
 };
 
 /// A request that is under way.
@@ -56,7 +59,7 @@ impl Asking {
     /// # Errors
     ///
     /// [`Error::Plugin`] when the library does not load.
-    pub(super) fn open(
+    pub(super) async fn open(
         maestro: &Maestro,
         provider: &Arc<Provider>,
         chosen: Chosen,
@@ -80,6 +83,9 @@ impl Asking {
                 .and_then(|after| Some(Deadline { at: Instant::now().checked_add(after)?, after })),
             noted: false,
         };
+        // Where it runs in a worker, that is waited for once; another exchange starts it again if need be.
+        let plugin = &asking.provider.plugin;
+        plugin.start().await.map_err(|source| refused(plugin, source))?;
         let driver = asking.drive(operation)?;
         Ok((asking, driver))
     }
@@ -182,13 +188,12 @@ impl Asking {
 
     fn drive(&self, operation: Operation) -> Result<Driver, Error> {
         let plugin = &self.provider.plugin;
-        let library = plugin
-            .library()
-            .map_err(|source| Error::Plugin { plugin: plugin.id.to_string(), source })?;
+        let runtime = plugin.runtime().map_err(|source| refused(plugin, source))?;
         let mut instance = self.provider.instance();
         instance.session = self.chosen.info.clone();
         let order = Order {
-            library,
+            plugin: plugin.id.clone(),
+            runtime,
             instance,
             operation,
             native: Bytes::new(),
@@ -197,6 +202,10 @@ impl Asking {
         };
         Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
     }
+}
+
+fn refused(plugin: &Plugin, source: RefusalError) -> Error {
+    Error::Plugin { plugin: plugin.id.to_string(), source }
 }
 
 /// Refuses what the provider does not offer under this login.

@@ -1,10 +1,8 @@
 //! Looks at an installation and says what is wrong with it.
 
-use std::sync::Arc;
-
 use super::{Error, Finding, Level, Maestro, counted, view::one_line};
 use crate::{
-    plugin::{honesty, load::Library, registry::Plugin},
+    plugin::{honesty, registry::Plugin, runtime::Runtime, tier::Isolation},
     session::SessionFilter,
 };
 
@@ -12,7 +10,7 @@ impl Maestro {
     /// Looks at configuration, plugins, store, key and sessions. Sends nothing.
     pub async fn doctor(&self) -> Vec<Finding> {
         let mut findings = vec![self.look_at_config()];
-        findings.extend(self.look_at_plugins());
+        findings.extend(self.look_at_plugins().await);
         findings.extend(self.look_at_providers().await);
         findings.extend(self.look_at_store().await);
         findings
@@ -28,12 +26,12 @@ impl Maestro {
         finding("configuration", Level::Ok, detail, None)
     }
 
-    fn look_at_plugins(&self) -> Vec<Finding> {
+    async fn look_at_plugins(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for plugin in self.inner.registry.plugins() {
             let what = format!("plugin {}", plugin.id);
-            findings.push(match plugin.library() {
-                Ok(library) => look_at_library(&what, plugin, &library),
+            findings.push(match plugin.start().await {
+                Ok(runtime) => look_at_library(&what, plugin, &runtime).await,
                 Err(error) => finding(&what, Level::Problem, one_line(&error), Some(error.hint())),
             });
         }
@@ -45,17 +43,30 @@ impl Maestro {
             let hint = format!("put a plugin into `{}`", self.inner.home.plugins().display());
             findings.push(finding("plugins", Level::Problem, "none found".into(), Some(hint)));
         }
-        let detail =
-            "plugins run in this process and are trusted; the sandboxed worker is not built \
-                      into this version"
-                .into();
-        findings.push(finding(
-            "confinement",
-            Level::Warning,
-            detail,
-            Some("see SECURITY.md".into()),
-        ));
+        findings.push(self.look_at_confinement());
         findings
+    }
+
+    fn look_at_confinement(&self) -> Finding {
+        let (terms, what) = (&self.inner.terms, "confinement");
+        let all = terms.isolation == Isolation::Worker;
+        let who = if all { "all plugins run" } else { "plugins that are not trusted run" };
+        if terms.confinement.is_complete() {
+            let version = terms.confinement.landlock;
+            let detail = format!("{who} in workers, held by landlock {version} and seccomp");
+            return finding(what, Level::Ok, detail, None);
+        }
+        let missing = terms.confinement.missing();
+        let (detail, hint) = if terms.allow_unconfined {
+            let detail = format!("{who} in workers that are not confined: {missing} is missing");
+            (detail, "trust only plugins whose author you trust")
+        } else {
+            let detail = format!(
+                "{missing} is missing on this machine; plugins that are not trusted are refused"
+            );
+            (detail, "see SECURITY.md; `plugins.allow_unconfined` would let them run")
+        };
+        finding(what, Level::Warning, detail, Some(hint.into()))
     }
 
     async fn look_at_providers(&self) -> Vec<Finding> {
@@ -118,11 +129,15 @@ impl Maestro {
 }
 
 /// Asks a loaded plugin for what it declares; loading alone does not show that it can be talked to.
-fn look_at_library(what: &str, plugin: &Plugin, library: &Arc<Library>) -> Finding {
-    let broken = honesty::check(plugin, library).into_iter().find(|check| !check.passed);
+async fn look_at_library(what: &str, plugin: &Plugin, runtime: &Runtime) -> Finding {
+    let broken = honesty::check(plugin, runtime).await.into_iter().find(|check| !check.passed);
     match broken {
         None => {
-            let detail = format!("{} loads in process", plugin.judged.manifest.version);
+            let place = match runtime {
+                Runtime::InProcess(_) => "in process",
+                Runtime::Worker(_) => "in a worker",
+            };
+            let detail = format!("{} loads {place}", plugin.judged.manifest.version);
             finding(what, Level::Ok, detail, None)
         }
         Some(check) => {

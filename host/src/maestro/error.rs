@@ -11,7 +11,7 @@ use crate::{
     config::ConfigError,
     exchange::ExchangeError,
     oauth::{error::LoginError, refresh::RefreshError},
-    plugin::{RefusalError, registry::MisfitError},
+    plugin::{RefusalError, registry::MisfitError, trust::TrustError},
     router::ModelRefError,
     session::{
         InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,
@@ -227,6 +227,9 @@ pub enum Error {
         /// Why.
         source: RefusalError,
     },
+    /// The list of trusted plugins cannot be used.
+    #[error("the list of trusted plugins cannot be used")]
+    Trust(#[from] TrustError),
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -325,6 +328,14 @@ impl Error {
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
                 "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
             )),
+            Self::Exchange(ExchangeError::Worker { plugin, source }) => {
+                Some(if source.is_the_plugins_fault() {
+                    format!("tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`")
+                } else {
+                    "ask again".into()
+                })
+            }
+            Self::Trust(error) => Some(error.hint()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
             }
@@ -368,7 +379,16 @@ impl Error {
             Self::Renewal { source, .. } if source.needs_login() => 3,
             Self::Renewal { .. } => 1,
             Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
-            Self::NoStore { .. } | Self::Unsound { .. } | Self::Key(_) | Self::Message { .. } => 5,
+            Self::Exchange(ExchangeError::Worker { source, .. })
+                if source.is_the_plugins_fault() =>
+            {
+                4
+            }
+            Self::NoStore { .. }
+            | Self::Unsound { .. }
+            | Self::Trust(_)
+            | Self::Key(_)
+            | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
             Self::Exchange(_) | Self::Deadline { .. } => 1,
         }
@@ -380,6 +400,7 @@ impl Error {
         match self {
             Self::Exchange(ExchangeError::Provider { .. }) => "provider_error",
             Self::Exchange(ExchangeError::Contract { .. }) => "contract_broken",
+            Self::Exchange(ExchangeError::Worker { .. }) => "plugin_crashed",
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
             Self::NotSupported { .. } => "not_supported",

@@ -18,6 +18,7 @@ use crate::{
         Refusal,
         honesty::Check,
         registry::{Plugin, Provider},
+        worker::Vitals,
     },
     session::{AuthType, SessionInfo, SessionName, SessionStatus},
 };
@@ -259,8 +260,12 @@ pub struct PluginInfo {
     pub profiles: Vec<String>,
     /// Settings that it reads.
     pub settings: Vec<SettingInfo>,
-    /// Where it runs: `in-process`.
+    /// Where it runs: `in-process` or `worker`.
     pub tier: &'static str,
+    /// Whether the user trusts it.
+    pub trusted: bool,
+    /// Its worker, once it was asked for one.
+    pub worker: Option<Vitals>,
     /// `judged` or `loaded`.
     pub state: &'static str,
 }
@@ -296,10 +301,22 @@ impl PluginInfo {
             providers: manifest.providers.iter().map(|p| p.id.clone()).collect(),
             profiles: manifest.profiles.iter().map(|p| p.name.clone()).collect(),
             settings: settings_of(manifest),
-            tier: "in-process",
+            tier: plugin.tier.as_str(),
+            trusted: plugin.trusted,
+            worker: plugin.vitals(),
             state: if plugin.is_loaded() { "loaded" } else { "judged" },
         }
     }
+}
+
+/// What is trusted: these bytes of this plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trusted {
+    /// The plugin.
+    pub plugin: String,
+    /// blake3 of its file, in hexadecimal.
+    pub hash: String,
 }
 
 fn settings_of(manifest: &Manifest) -> Vec<SettingInfo> {

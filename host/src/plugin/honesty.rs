@@ -3,8 +3,6 @@
 //! One step of the start is enough: what is not implemented fails at once with `NotSupported`, what is
 //! implemented sends a request or answers. Nothing is sent.
 
-use std::sync::Arc;
-
 use plugin_api::{
     ProviderId,
     abi::{Effect, codec::Opening},
@@ -17,10 +15,7 @@ use plugin_api::{
 };
 use serde::Serialize;
 
-use super::{
-    load::{Library, Stepped},
-    registry::Plugin,
-};
+use super::{load::Stepped, registry::Plugin, runtime::Runtime};
 
 /// One check of a plugin.
 #[derive(Clone, Debug, Serialize)]
@@ -35,36 +30,37 @@ pub struct Check {
 }
 
 /// Checks every declared capability.
-#[must_use]
-pub fn check(plugin: &Plugin, library: &Arc<Library>) -> Vec<Check> {
+pub async fn check(plugin: &Plugin, runtime: &Runtime) -> Vec<Check> {
     let manifest = &plugin.judged.manifest;
     let provider = manifest.providers.first();
     let id = provider.map_or(manifest.id.as_str(), |provider| provider.id.as_str());
     let Ok(id) = ProviderId::new(id) else { return Vec::new() };
     let instance = Instance::new(id, provider.map_or("", |provider| provider.base_url.as_str()));
-    manifest
-        .capabilities
-        .iter()
-        .filter_map(|capability| {
-            let operation = sample(*capability)?;
-            let failed = refusal(library, &instance, operation);
-            Some(Check {
-                what: capability.to_string(),
-                passed: failed.is_none(),
-                detail: failed.map(|why| format!("declared, but {why}")),
-            })
-        })
-        .collect()
+    let mut checks = Vec::new();
+    for capability in manifest.capabilities.iter() {
+        let Some(operation) = sample(*capability) else { continue };
+        let failed = refusal(runtime, &instance, operation).await;
+        checks.push(Check {
+            what: capability.to_string(),
+            passed: failed.is_none(),
+            detail: failed.map(|why| format!("declared, but {why}")),
+        });
+    }
+    checks
 }
 
 /// Runs the start of an operation; says why it is not there, if it is not.
-fn refusal(library: &Arc<Library>, instance: &Instance, operation: Operation) -> Option<String> {
+async fn refusal(runtime: &Runtime, instance: &Instance, operation: Operation) -> Option<String> {
     let opening = match (Opening { instance: instance.clone(), operation }).pack() {
         Ok(opening) => opening,
         Err(error) => return Some(error.to_string()),
     };
     let mut stepped = Stepped::default();
-    library.open().step(Timestamp(0), &Input::Start { seed: 0 }, &opening, &mut stepped);
+    let input = Input::Start { seed: 0 };
+    let answered = runtime.open().step(Timestamp(0), &input, &opening, &mut stepped).await;
+    if let Err(broken) = answered {
+        return Some(broken.to_string());
+    }
     if let Some(error) = stepped.malformed {
         return Some(error.to_string());
     }

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -41,6 +41,8 @@ pub struct Judged {
     pub path: PathBuf,
     /// What it is.
     pub provenance: Provenance,
+    /// Whether others of its group may write it.
+    pub shared: bool,
     /// blake3 of its contents, in hexadecimal.
     pub hash: String,
     /// The private copy, the only thing that is loaded.
@@ -135,6 +137,7 @@ impl Judge {
         Ok(Judged {
             path: found.path.clone(),
             provenance: found.provenance,
+            shared: is_shared(&found.path),
             hash,
             copy,
             manifest: Arc::new(manifest),
@@ -197,6 +200,7 @@ impl Judge {
         is_whole(&copy, found.stamp.size).then(|| Judged {
             path: found.path.clone(),
             provenance: found.provenance,
+            shared: is_shared(&found.path),
             hash: known.hash.clone(),
             copy,
             manifest: Arc::new(manifest),
@@ -224,6 +228,11 @@ fn is_whole(copy: &Path, size: u64) -> bool {
     fs::metadata(copy).is_ok_and(|copy| copy.len() == size)
 }
 
+/// Reports whether others of a file's group may write it. What is not there is nobody's to write.
+fn is_shared(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.mode() & 0o020 != 0)
+}
+
 fn stamp_words(stamp: Stamp) -> [String; 5] {
     // As text, because JSON has no 128-bit numbers.
     [
@@ -246,7 +255,7 @@ fn read_stable(path: &Path, stamp: Stamp) -> Result<Vec<u8>, RefusalError> {
 }
 
 /// Writes a file that only this user may read, whole or not at all.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // Two threads of two processes may write the same copy at once.
@@ -288,9 +297,6 @@ fn check(manifest: &Manifest) -> Result<(), RefusalError> {
     if !speaks_our_contract(&manifest.contract) || manifest.schema > plugin_api::manifest::SCHEMA {
         let found = manifest.contract.clone();
         return Err(RefusalError::WrongContract { found, expected: CONTRACT_VERSION });
-    }
-    if manifest.panic == "abort" {
-        return Err(RefusalError::PanicAbort);
     }
     if !is_valid_id(&manifest.id) {
         return Err(wrong(format!("plugin id `{}`", manifest.id.escape_debug())));
@@ -383,8 +389,6 @@ mod tests {
             let error = manifest(|json| *json.pointer_mut(path).unwrap() = value).unwrap_err();
             assert_eq!(error.to_string(), format!("its manifest is wrong: {problem}"));
         }
-        let error = manifest(|json| json["panic"] = "abort".into()).unwrap_err();
-        assert!(matches!(error, RefusalError::PanicAbort));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     marker::PhantomData,
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::Arc,
 };
 
@@ -40,10 +41,8 @@ use super::{RefusalError, judge::Judged};
 
 /// A plugin in this process.
 pub struct Library {
-    module: PluginModuleRef,
+    module: Module,
     judged: Judged,
-    /// Never closed; see above.
-    _library: ManuallyDrop<dl::Library>,
 }
 
 impl fmt::Debug for Library {
@@ -59,17 +58,11 @@ impl Library {
     ///
     /// [`RefusalError`] `Dlopen`, `Entry`, `Layout` or `ManifestsDiffer`.
     pub fn load(judged: Judged) -> Result<Self, RefusalError> {
-        // SAFETY: loading runs the library's constructors. It is the user's own trusted code
-        // (SECURITY.md), its headers were checked, and the copy is private and never changed.
-        let library =
-            unsafe { dl::Library::open(Some(&judged.copy), dl::RTLD_NOW | dl::RTLD_LOCAL) }
-                .map_err(|error| RefusalError::Dlopen { problem: loader_words(&error) })?;
-        let library = ManuallyDrop::new(library);
-        let module = root_module(&library)?;
-        if bytes_of(module.manifest()()) != judged.manifest_json.as_bytes() {
+        let module = Module::open(&judged.copy)?;
+        if module.manifest() != judged.manifest_json.as_bytes() {
             return Err(RefusalError::ManifestsDiffer { section: SECTION });
         }
-        Ok(Self { module, judged, _library: library })
+        Ok(Self { module, judged })
     }
 
     /// Returns what was judged before it was loaded.
@@ -81,8 +74,93 @@ impl Library {
     /// Opens an exchange. It waits for [`Input::Start`].
     #[must_use]
     pub fn open(self: &Arc<Self>) -> LiveExchange {
-        LiveExchange { exchange: self.module.open()(), library: Arc::clone(self) }
+        LiveExchange { exchange: self.module.exchange(), library: Arc::clone(self) }
     }
+}
+
+/// The functions of a library that was mapped and checked. It stays mapped until the process ends.
+#[derive(Clone, Copy)]
+pub(super) struct Module {
+    root: PluginModuleRef,
+}
+
+impl Module {
+    /// Maps a library and checks its entry and its layout.
+    pub(super) fn open(path: &Path) -> Result<Self, RefusalError> {
+        // SAFETY: loading runs the library's constructors. In the host it is trusted code
+        // (SECURITY.md) whose headers were checked and whose copy is private and never changed;
+        // in a worker the process is confined already.
+        let library = unsafe { dl::Library::open(Some(path), dl::RTLD_NOW | dl::RTLD_LOCAL) }
+            .map_err(|error| RefusalError::Dlopen { problem: loader_words(&error) })?;
+        // Never closed; see above.
+        let root = root_module(&ManuallyDrop::new(library))?;
+        Ok(Self { root })
+    }
+
+    /// Returns the manifest that the library's code gives.
+    pub(super) fn manifest(self) -> &'static [u8] {
+        bytes_of(self.root.manifest()())
+    }
+
+    /// Opens an exchange.
+    pub(super) fn exchange(self) -> RawExchange {
+        RawExchange { exchange: self.root.open()(), root: self.root }
+    }
+}
+
+/// An exchange in a plugin, between open and close, which takes messages and gives messages.
+pub(super) struct RawExchange {
+    exchange: *mut c_void,
+    root: PluginModuleRef,
+}
+
+// SAFETY: the contract says that an exchange is stepped by one thread at a time, not always the same;
+// `&mut self` on `step` is what makes it one at a time.
+unsafe impl Send for RawExchange {}
+
+impl RawExchange {
+    /// Reports whether the plugin gave no exchange, which then must not be stepped.
+    pub(super) fn is_null(&self) -> bool {
+        self.exchange.is_null()
+    }
+
+    /// Hands over one message and takes the answers; returns what the step answered. An exchange
+    /// that is none has ended.
+    pub(super) fn step<F: FnMut(&Message<'_>) -> u8>(
+        &mut self,
+        now: u64,
+        message: &Message<'_>,
+        mut take: F,
+    ) -> u8 {
+        if self.exchange.is_null() {
+            return ENDED;
+        }
+        let sink = Sink { ctx: (&raw mut take).cast(), emit: emit::<F>, borrow: PhantomData };
+        // SAFETY: the pointer is from this library's `open` and not closed; message and sink live for
+        // the call; `emit` gets back the pointer to `take`, which nothing else uses meanwhile.
+        unsafe { self.root.step()(self.exchange, now, message, &sink) }
+    }
+}
+
+impl Drop for RawExchange {
+    fn drop(&mut self) {
+        if self.exchange.is_null() {
+            return;
+        }
+        // SAFETY: the pointer is from this library's `open`, closed once, here.
+        unsafe { self.root.close()(self.exchange) }
+    }
+}
+
+/// Takes one message of a step.
+unsafe extern "C" fn emit<F: FnMut(&Message<'_>) -> u8>(
+    ctx: *mut c_void,
+    message: &Message<'_>,
+) -> u8 {
+    // SAFETY: `ctx` is the `take` that `step` passed for this very call.
+    let take = unsafe { &mut *ctx.cast::<F>() };
+    // A panic must not unwind into the plugin.
+    catch_unwind(AssertUnwindSafe(|| take(message))).unwrap_or(STOP)
 }
 
 fn loader_words(error: &dyn std::error::Error) -> String {
@@ -145,15 +223,11 @@ fn first_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown").to_owned()
 }
 
-/// An exchange in a plugin, between open and close.
+/// An exchange in a plugin of this process.
 pub struct LiveExchange {
-    exchange: *mut c_void,
+    exchange: RawExchange,
     library: Arc<Library>,
 }
-
-// SAFETY: the contract says that an exchange is stepped by one thread at a time, not always the same;
-// `&mut self` on `step` is what makes it one at a time.
-unsafe impl Send for LiveExchange {}
 
 impl fmt::Debug for LiveExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,10 +250,10 @@ pub struct Stepped {
 }
 
 /// Most bytes that one step may put out.
-const MAX_STEP_OUTPUT: usize = 64 * 1024 * 1024;
+pub(super) const MAX_STEP_OUTPUT: usize = 64 * 1024 * 1024;
 
 /// Most messages that one step may put out.
-const MAX_STEP_EFFECTS: usize = 1 << 20;
+pub(super) const MAX_STEP_EFFECTS: usize = 1 << 20;
 
 impl LiveExchange {
     /// Steps the exchange. `opening` is the payload of [`Input::Start`], else the default; `into`
@@ -191,44 +265,42 @@ impl LiveExchange {
         opening: &PackedOpening,
         into: &mut Stepped,
     ) {
-        into.effects.clear();
-        into.bytes = 0;
+        into.clear();
         if self.exchange.is_null() {
-            let error = ProviderError::new(ErrorKind::Other, "the plugin opened no exchange");
-            into.effects.push(Effect::Fail(Box::new(error)));
-            into.ended = true;
-            return;
+            return into.never_opened();
         }
         let code = encode_input(input, opening, |message| {
-            let sink = Sink { ctx: (&raw mut *into).cast(), emit, borrow: PhantomData };
-            // SAFETY: the pointer is from this library's `open` and not closed; message and sink live
-            // for the call; `emit` gets back the pointer to `into`, which nothing else uses meanwhile.
-            unsafe { self.library.module.step()(self.exchange, now.0, message, &sink) }
+            self.exchange.step(now.0, message, |message| into.take(message))
         });
         into.ended = code == ENDED;
     }
 }
 
-impl Drop for LiveExchange {
-    fn drop(&mut self) {
-        if self.exchange.is_null() {
-            return;
-        }
-        // SAFETY: the pointer is from this library's `open`, closed once, here.
-        unsafe { self.library.module.close()(self.exchange) }
-    }
-}
-
-/// Takes one message of a step.
-unsafe extern "C" fn emit(ctx: *mut c_void, message: &Message<'_>) -> u8 {
-    // SAFETY: `ctx` is the `Stepped` that `step` passed for this very call.
-    let stepped = unsafe { &mut *ctx.cast::<Stepped>() };
-    // A panic must not unwind into the plugin.
-    catch_unwind(AssertUnwindSafe(|| stepped.take(message))).unwrap_or(STOP)
-}
-
 impl Stepped {
-    fn take(&mut self, message: &Message<'_>) -> u8 {
+    /// Empties it for the next step and keeps its memory.
+    pub(super) fn clear(&mut self) {
+        self.effects.clear();
+        self.malformed = None;
+        self.flooded = false;
+        self.ended = false;
+        self.bytes = 0;
+    }
+
+    /// Returns how many bytes the step put out.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Says that the plugin gave no exchange to step.
+    pub(super) fn never_opened(&mut self) {
+        let error = ProviderError::new(ErrorKind::Other, "the plugin opened no exchange");
+        self.effects.push(Effect::Fail(Box::new(error)));
+        self.ended = true;
+    }
+
+    /// Takes one message, as far as the budgets go.
+    pub(super) fn take(&mut self, message: &Message<'_>) -> u8 {
         self.bytes += message.text.len() + message.ext.len();
         if self.bytes > MAX_STEP_OUTPUT || self.effects.len() >= MAX_STEP_EFFECTS {
             self.flooded = true;

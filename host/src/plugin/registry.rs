@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use plugin_api::{
@@ -22,7 +22,10 @@ use super::{
     Provenance, Refusal, RefusalError,
     judge::{Judge, Judged},
     load::Library,
+    runtime::Runtime,
     scan::{Folder, scan},
+    tier::{Terms, Tier},
+    worker::{Vitals, Worker},
 };
 use crate::{
     config::{Config, ProviderConfig},
@@ -46,7 +49,12 @@ pub struct Plugin {
     pub id: PluginId,
     /// What was judged.
     pub judged: Judged,
-    loaded: Mutex<Option<Arc<Library>>>,
+    /// Where it runs.
+    pub tier: Tier,
+    /// Whether the user trusts it.
+    pub trusted: bool,
+    terms: Arc<Terms>,
+    runtime: Mutex<Option<Runtime>>,
 }
 
 /// A provider, of a manifest or made by the configuration.
@@ -102,6 +110,7 @@ impl Registry {
         folders: &[Folder],
         copies: PathBuf,
         config: &Config,
+        terms: &Arc<Terms>,
     ) -> Result<Self, MisfitError> {
         let (found, refused) = scan(folders);
         let mut registry = Self { refused, ..Self::default() };
@@ -109,7 +118,7 @@ impl Registry {
         let verdicts = judge.judge_all(&found);
         judge.remember(&found, &verdicts);
         for (file, verdict) in found.iter().zip(verdicts) {
-            if let Err(error) = verdict.and_then(|judged| registry.admit(judged, config)) {
+            if let Err(error) = verdict.and_then(|judged| registry.admit(judged, config, terms)) {
                 registry.refused.push(Refusal { path: file.path.clone(), error });
             }
         }
@@ -117,7 +126,12 @@ impl Registry {
         Ok(registry)
     }
 
-    fn admit(&mut self, judged: Judged, config: &Config) -> Result<(), RefusalError> {
+    fn admit(
+        &mut self,
+        judged: Judged,
+        config: &Config,
+        terms: &Arc<Terms>,
+    ) -> Result<(), RefusalError> {
         let manifest = Arc::clone(&judged.manifest);
         let wrong = |problem: String| RefusalError::WrongManifest { problem };
         let id = PluginId::new(manifest.id.clone()).map_err(|error| wrong(error.to_string()))?;
@@ -140,7 +154,7 @@ impl Registry {
             }
             provider_ids.push((provider_id, provider.clone()));
         }
-        let plugin = Arc::new(Plugin::new(judged)?);
+        let plugin = Arc::new(Plugin::new(judged, terms)?);
         for (provider_id, provider) in provider_ids {
             let made = make(provider_id.clone(), &plugin, provider, None)
                 .map_err(|misfit| wrong(misfit.problem))?;
@@ -331,7 +345,7 @@ fn make(
         Some(name) => key_env.push(name),
         // A plugin that the user dropped in might name any variable, and with an origin of its own
         // would get what is in it. A key for the vendor is not meant for another server either.
-        None if plugin.judged.provenance == Provenance::Bundled && own_url.is_none() => {
+        None if plugin.trusted && own_url.is_none() => {
             key_env.extend(scheme.into_iter().flat_map(|scheme| scheme.env.iter().cloned()));
         }
         None => {}
@@ -472,36 +486,78 @@ impl Provider {
 }
 
 impl Plugin {
-    /// Wraps a judged library that is not loaded yet.
+    /// Wraps a judged library that is not loaded yet, and decides where it will run.
     ///
     /// # Errors
     ///
-    /// [`RefusalError::WrongManifest`] when its id is none.
-    pub fn new(judged: Judged) -> Result<Self, RefusalError> {
+    /// [`RefusalError::WrongManifest`] when its id is none; [`RefusalError::Unconfined`] when it may
+    /// not run on this machine.
+    pub fn new(judged: Judged, terms: &Arc<Terms>) -> Result<Self, RefusalError> {
         let id = PluginId::new(judged.manifest.id.clone())
             .map_err(|error| RefusalError::WrongManifest { problem: error.to_string() })?;
-        Ok(Self { id, judged, loaded: Mutex::default() })
+        let (tier, trusted) = (terms.tier(&judged)?, terms.trusts(&judged));
+        let terms = Arc::clone(terms);
+        Ok(Self { id, judged, tier, trusted, terms, runtime: Mutex::default() })
     }
 
-    /// Loads the library, once. Two callers at once load it once.
+    /// Loads the library, once, where it runs: maps it, or plans its worker, which
+    /// [`start`](Self::start) waits for.
     ///
     /// # Errors
     ///
     /// Why it cannot be loaded; the next call tries again.
-    pub fn library(&self) -> Result<Arc<Library>, RefusalError> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = &*loaded {
-            return Ok(Arc::clone(library));
+    pub fn runtime(&self) -> Result<Runtime, RefusalError> {
+        let mut runtime = self.locked();
+        if let Some(runtime) = &*runtime {
+            return Ok(runtime.clone());
         }
-        let library = Arc::new(Library::load(self.judged.clone())?);
-        *loaded = Some(Arc::clone(&library));
-        Ok(library)
+        let judged = &self.judged;
+        let loaded = match self.tier {
+            Tier::InProcess => Runtime::InProcess(Arc::new(Library::load(judged.clone())?)),
+            Tier::Worker { must_be_confined } => {
+                let Terms { program, budgets, .. } = &*self.terms;
+                let worker = Worker::new(judged, program.as_ref(), *budgets, must_be_confined)?;
+                Runtime::Worker(Arc::new(worker))
+            }
+        };
+        *runtime = Some(loaded.clone());
+        Ok(loaded)
+    }
+
+    /// Loads the library and waits until it can be asked.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be loaded; the next call tries again.
+    pub async fn start(&self) -> Result<Runtime, RefusalError> {
+        let runtime = self.runtime()?;
+        if let Runtime::Worker(worker) = &runtime {
+            worker.ready().await?;
+        }
+        Ok(runtime)
     }
 
     /// Reports whether it is loaded.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        match &*self.locked() {
+            None => false,
+            Some(Runtime::InProcess(_)) => true,
+            Some(Runtime::Worker(worker)) => worker.vitals().pid.is_some(),
+        }
+    }
+
+    /// Says what its worker costs, if it was ever asked for one.
+    #[must_use]
+    pub fn vitals(&self) -> Option<Vitals> {
+        match &*self.locked() {
+            Some(Runtime::Worker(worker)) => Some(worker.vitals()),
+            _ => None,
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Runtime>> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -58,6 +58,8 @@ faults! {
     BadHeader = "bad-header": "Hides a second header behind a line break.",
     FloodOfBytes = "flood-of-bytes": "Puts out more bytes in one step than a step may.",
     FloodOfEvents = "flood-of-events": "Puts out more events in one step than a step may.",
+    FloodOverSteps = "flood-over-steps": "Puts out what a step may, again and again.",
+    FloodOfRequests = "flood-of-requests": "Sends a request after each answer, without end.",
     ValueInChat = "value-in-chat": "Gives a value where events are due.",
     UnknownBlob = "unknown-blob": "Names bytes in its request's body that nobody gave it.",
 }

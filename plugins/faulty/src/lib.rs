@@ -95,6 +95,9 @@ impl StreamingProvider for Faulty {
         };
         assert!(fault != Fault::PanicInOpen, "opened badly");
         let said = request.last_user_text();
+        if fault == Fault::FloodOfRequests {
+            return Ok(Box::new(Again(HttpRequest::get(instance.url("/again")))));
+        }
         if let Some(http) = faulty_request(instance, &request, &said, fault) {
             let stream = kit::SseStream::new(http, Toy::default());
             return Ok(Box::new(OverHttp { stream, twice: fault == Fault::TwoRequests }));
@@ -241,6 +244,17 @@ impl Exchange for OverHttp {
     }
 }
 
+/// Sends the same request for ever.
+struct Again(HttpRequest);
+
+impl Exchange for Again {
+    fn step(&mut self, _: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
+        if let Input::Start { .. } | Input::End { .. } = input {
+            out.send(&self.0);
+        }
+    }
+}
+
 /// An answer that needs no request and goes wrong.
 struct Broken {
     fault: Fault,
@@ -248,9 +262,13 @@ struct Broken {
 }
 
 impl Exchange for Broken {
-    fn step(&mut self, _: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
+    fn step(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
         if let Input::Cancel = input {
             assert!(self.fault != Fault::PanicOnCancel, "cancelled badly");
+        }
+        if let (Input::Tick, Fault::FloodOverSteps) = (&input, self.fault) {
+            out.text(0, &"x".repeat(48 << 20));
+            return out.wake_at(now);
         }
         let Input::Start { .. } = input else { return };
         assert!(self.fault != Fault::PanicAtStart, "started badly");
@@ -270,6 +288,7 @@ impl Exchange for Broken {
                 return out.fail(&ProviderError::new(ErrorKind::Overloaded, "twice"));
             }
             Fault::Stall => return,
+            Fault::FloodOverSteps => return out.wake_at(now),
             Fault::PanicOnCancel => return out.wake_at(Timestamp(u64::MAX)),
             Fault::ToolDeltaBeforeStart => out.tool_arguments(part, "{}"),
             Fault::ToolCallNeverEnds => tool_call(out, part, "call_1"),

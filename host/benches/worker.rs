@@ -1,0 +1,168 @@
+//! What a worker costs beside the same plugin in process, all in one run: from nothing to a plugin that
+//! can be asked, one step there and back, sixteen steps at once, and memory.
+//!
+//! `cargo bench -p host --bench worker` prints medians. It needs `maestro` and the plugins beside it,
+//! which cargo builds for a benchmark.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use host::{
+    config::Config,
+    plugin::{
+        Provenance,
+        load::Stepped,
+        registry::{Plugin, Registry},
+        runtime::{Live, Runtime, block_on},
+        scan::Folder,
+        tier::{Isolation, Terms},
+        trust::Trust,
+    },
+};
+use plugin_api::{
+    ProviderId,
+    abi::codec::{Opening, PackedOpening},
+    chat::{ChatRequest, Message},
+    exchange::{Input, Timestamp},
+    instance::Instance,
+    operation::Operation,
+};
+
+const STARTS: usize = 40;
+const STEPS: u32 = 20_000;
+const AT_ONCE: usize = 16;
+
+fn main() {
+    // `cargo test` runs benchmarks to see that they run.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let plugins = home.path().join("plugins");
+    fs::create_dir(&plugins).expect("a folder");
+    let built = std::env::current_exe().expect("a path of this program");
+    let library = built.with_file_name("libecho.so");
+    fs::copy(&library, plugins.join("libecho.so")).expect("a plugin beside this benchmark");
+    let plugin = |isolation| {
+        let config = Config::default();
+        let mut terms = Terms::new(&config, Trust::default());
+        terms.isolation = isolation;
+        terms.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_maestro")));
+        let folders = [Folder { path: plugins.clone(), provenance: Provenance::Bundled }];
+        let copies = home.path().join("copies");
+        let found = Registry::discover(&folders, copies, &config, &Arc::new(terms));
+        let found = found.expect("an empty configuration fits");
+        Arc::clone(found.plugins().next().expect("one plugin"))
+    };
+    let start = |plugin: &Plugin| block_on(plugin.start()).expect("it loads");
+
+    let mut starts: Vec<Duration> = Vec::new();
+    let mut running = Vec::new();
+    for _ in 0..STARTS {
+        let plugin = plugin(Isolation::Worker);
+        let before = Instant::now();
+        running.push((start(&plugin), plugin.clone()));
+        starts.push(before.elapsed());
+    }
+    let memory = |name: &str| {
+        let of = running.iter().filter_map(|(_, plugin)| {
+            let pid = plugin.vitals()?.pid?;
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<f64>().ok()
+        });
+        median(of.collect()) / 1024.0
+    };
+    let (resident, proportional) = (memory("Rss:"), memory("Pss:"));
+    let private = memory("Private_Dirty:");
+    let (worker, plugin_of_worker) = running.pop().expect("one runs");
+    drop(running);
+
+    let in_process = start(&plugin(Isolation::Auto));
+    let here = one_by_one(&in_process);
+    // An ordinary answer, before the long ones, which are the plugin's own memory.
+    drop(steps(&worker, 100));
+    let used = plugin_of_worker.vitals().and_then(|vitals| vitals.memory).unwrap_or(0);
+    let there = one_by_one(&worker);
+    let at_once = at_once(&worker);
+
+    let row = |what: &str, found: f64, unit: &str, goal: &str| {
+        println!("{what:<40} {found:>9.2} {unit:<4} {goal}");
+    };
+    row("worker, from nothing to ready", median(millis(&starts)), "ms", "prototype 2");
+    row("step in process, there and back", here, "µs", "");
+    row("step in a worker, there and back", there, "µs", "prototype 15-85");
+    row("the same, sixteen at once", at_once, "µs", "prototype 6-8");
+    row("worker against in process", there / here, "x", "");
+    row("worker, resident", resident, "MB", "< 4");
+    row("the same, after an answer of 100 words", used as f64 / 1048576.0, "MB", "< 4");
+    row("worker, its share of what is shared", proportional, "MB", "");
+    row("worker, written by itself alone", private, "MB", "");
+}
+
+/// Begins an answer of many words, one a step.
+fn echoing(runtime: &Runtime, words: u32) -> Live {
+    let mut request =
+        ChatRequest::new("echo", vec![Message::user("word ".repeat(words as usize + 9))]);
+    request.options.insert("delay_ms".into(), 1.into());
+    let id = ProviderId::new("echo").expect("a provider id");
+    let operation = Operation::Chat(Box::new(request));
+    let opening = Opening { instance: Instance::new(id, ""), operation }.pack().expect("a request");
+    let (mut live, mut stepped) = (runtime.open(), Stepped::default());
+    let input = Input::Start { seed: 1 };
+    block_on(live.step(Timestamp(1), &input, &opening, &mut stepped)).expect("it answers");
+    live
+}
+
+/// Returns the median of a step, in microseconds.
+fn one_by_one(runtime: &Runtime) -> f64 {
+    median(steps(runtime, STEPS))
+}
+
+/// Takes so many steps and returns the time of each, in microseconds.
+fn steps(runtime: &Runtime, count: u32) -> Vec<f64> {
+    let (mut live, mut stepped) = (echoing(runtime, count), Stepped::default());
+    let none = PackedOpening::default();
+    let times = (0..count).map(|_| {
+        let before = Instant::now();
+        block_on(live.step(Timestamp(1), &Input::Tick, &none, &mut stepped)).expect("it answers");
+        assert_eq!(stepped.effects.len(), 2, "a word and a time");
+        before.elapsed().as_nanos() as f64 / 1e3
+    });
+    times.collect()
+}
+
+/// Returns the median of a step when several exchanges are stepped at once, in microseconds.
+fn at_once(runtime: &Runtime) -> f64 {
+    let mut all: Vec<Live> = (0..AT_ONCE).map(|_| echoing(runtime, STEPS)).collect();
+    let none = PackedOpening::default();
+    let mut stepped = Stepped::default();
+    let times = (0..STEPS / 4).map(|_| {
+        let before = Instant::now();
+        for live in &mut all {
+            if let Live::Worker(live) = live {
+                live.give(Timestamp(1), &Input::Tick, &none);
+            }
+        }
+        for live in &mut all {
+            if let Live::Worker(live) = live {
+                block_on(live.answer(&mut stepped)).expect("it answers");
+            }
+        }
+        before.elapsed().as_nanos() as f64 / 1e3 / AT_ONCE as f64
+    });
+    median(times.collect())
+}
+
+fn millis(times: &[Duration]) -> Vec<f64> {
+    times.iter().map(|time| time.as_secs_f64() * 1e3).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
