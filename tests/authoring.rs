@@ -9,6 +9,7 @@ mod sdk;
 use std::{
     ffi::OsString,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -17,7 +18,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Test, workspace},
+    harness::{Test, library, line_matches, matches, workspace},
     upstream::{Reply, Request, Upstream},
 };
 
@@ -215,4 +216,282 @@ fn what_cargo_says_is_shown_and_no_library_is_named() {
     let said = shop.run("maestro plugin build nowhere");
     assert_eq!(said.status, Some(2));
     assert!(said.stderr.starts_with("error: there is no `Cargo.toml` in `nowhere`\n"));
+}
+
+#[test]
+fn a_library_is_installed_replaced_and_removed() {
+    let test = Test::new();
+    let file = library("echo");
+    let hash = blake3::hash(&fs::read(&file).unwrap()).to_hex();
+    let told = format!(
+        "plugin:       echo [..]\nfile:         [HOME]/plugins/echo.so\nhash:         {hash}\n\
+         capabilities: chat/1, models/1, token-count/1\nprovider:     echo: sends nowhere by itself\n"
+    );
+    let install = ["plugin".into(), "install".into(), file.into_os_string()];
+    let test = test.args(install.clone()).stdout(told.clone()).success();
+    assert_eq!(test.args_of(["chat", "-m", "echo/echo", "hello"]).stdout, "hello\n");
+    let again = test.args(install).stdout(told).stderr("it took the place of version [..]\n");
+    let test = again.success();
+    let files: Vec<_> = fs::read_dir(test.home().join("plugins")).unwrap().collect();
+    assert_eq!(files.len(), 1, "nothing temporary is left");
+    let test = test
+        .args(["plugin", "remove", "echo"])
+        .stderr("removed `echo`, which was `[HOME]/plugins/echo.so`\n")
+        .success();
+    assert!(test.maestro().list_plugins().is_empty());
+    test.args(["plugin", "remove", "echo"])
+        .stderr("error: no plugin `echo`\n\nhint: run `maestro plugin list`\n")
+        .failure(2);
+}
+
+#[test]
+fn what_would_be_refused_or_breaks_its_word_is_not_installed() {
+    let echo = fs::read(library("echo")).unwrap();
+    let lying = replaced(&echo, "\"token-count/1\"]", "\"embeddings/1\" ]");
+    let rival = replaced(&echo, "\"id\":\"echo\",\"version", "\"id\":\"ekko\",\"version");
+    let test = Test::new()
+        .plugin("echo")
+        .write("lying.so", lying)
+        .write("rival.so", rival)
+        .write("cut.so", &echo[..echo.len() / 2])
+        .write("text.so", "hello");
+    let before = fs::read_dir(test.home().join("plugins")).unwrap().count();
+    for (file, error) in [
+        (
+            "lying.so",
+            "error: nothing of plugin `echo` was changed\n  caused by: it does not keep its word: \
+             `embeddings[..]`: declared, but not supported: embeddings is not offered by this \
+             provider\n\nhint: ask its author; nothing was installed\n",
+        ),
+        (
+            "rival.so",
+            "error: nothing of plugin `ekko` was changed\n  caused by: provider id `echo` is taken \
+             by plugin `echo`\n\nhint: say whose it is in the configuration: `[providers.echo]`, \
+             `plugin = \"…\"`\n",
+        ),
+        (
+            "cut.so",
+            "error: failed to load plugin `cut.so`\n  caused by: truncated: [..]\n\nhint: copy it \
+             again; the copy was cut short\n",
+        ),
+        (
+            "text.so",
+            "error: failed to load plugin `text.so`\n  caused by: expected a shared library, found \
+             [..]\n\nhint: remove it, or build it with `plugin_api::export_plugin!`\n",
+        ),
+    ] {
+        let said = test.args_of(["plugin", "install", file]);
+        assert_eq!((said.status.code(), said.stdout.as_str()), (Some(4), ""), "{file}");
+        assert!(matches(error, &said.stderr), "{file}: {}", said.stderr);
+    }
+    assert_eq!(fs::read_dir(test.home().join("plugins")).unwrap().count(), before);
+    assert_eq!(test.args_of(["chat", "-m", "echo/echo", "still"]).stdout, "still\n");
+}
+
+/// Replaces a text of a library by another of its length, once.
+fn replaced(library: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut found = library.windows(from.len()).enumerate().filter(|(_, w)| *w == from.as_bytes());
+    let (at, _) = found.next().expect("it holds the text");
+    let mut library = library.to_vec();
+    library[at..at + to.len()].copy_from_slice(to.as_bytes());
+    library
+}
+
+#[test]
+fn a_recording_runs_again_and_shows_what_changed() {
+    let upstream = Upstream::start(|request| {
+        // Repeats the key, also cut in two.
+        let key = request.header("authorization").trim_start_matches("Bearer ").to_owned();
+        let echo = json!({"choices": [{"index": 0, "delta": {"content": format!("{key}.")}}]});
+        let echo = echo.to_string();
+        let (head, tail) = echo.split_at(echo.find("-key-").unwrap());
+        let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        Reply::with_headers(
+            200,
+            &[("content-type", "text/event-stream"), ("set-cookie", "id=c00kie"), ("x-key", &key)],
+        )
+        .piece(format!("data: {head}"))
+        .piece(format!("{tail}\n\n"))
+        .event(&end.to_string())
+        .event("[DONE]")
+    });
+    let key = "sk-0123456789-key-abcdef";
+    let test = Test::new().plugin("openai-compatible").env("LAB_KEY", key);
+    let test = test.config(format!(
+        "[providers.lab]\nplugin = \"openai-compatible\"\nbase_url = \"{}\"\nkey_env = \"LAB_KEY\"\n",
+        upstream.url()
+    ));
+    let chat = ["chat", "-m", "lab/demo", "--no-store", "--record", "talk.jsonl", "who am I?"];
+    let said = test.args_of(chat);
+    assert_eq!(said.stdout, format!("{key}.\n"), "{}", said.stderr);
+
+    let path = test.home().join("talk.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    for secret in [key, "sk-0123", "abcdef", "c00kie", "uthorization"] {
+        assert!(!text.contains(secret), "`{secret}` in {text}");
+    }
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["exchange"]["operation"]["messages"][0]["role"], "user");
+    let bodies = lines.iter().filter(|line| !line["given"]["input"]["body"].is_null()).count();
+    assert!(bodies >= 2, "the cuts are kept");
+    assert_eq!(lines.last().unwrap(), &json!({"gave": "done"}));
+
+    let again = |file: &str| test.args_of(["plugin", "replay", file]);
+    let said = again("talk.jsonl");
+    assert_eq!(said.status.code(), Some(0), "{}{}", said.stdout, said.stderr);
+    assert!(
+        matches(
+            "exchange 1 of `lab` by `openai-compatible`: [..] inputs, [..] outputs, all the same\n",
+            &said.stdout
+        ),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(upstream.requests().len(), 1, "a replay has no network");
+
+    // As if the plugin had said something else then.
+    fs::write(test.home().join("other.jsonl"), text.replace("\"stop\"", "\"length\"")).unwrap();
+    let said = again("other.jsonl");
+    assert_eq!(said.status.code(), Some(1), "{}", said.stdout);
+    let finish = |reason: &str| json!({"event": {"type": "finish", "reason": reason}});
+    let (before, now) = (finish("length"), finish("stop"));
+    let expected = format!(
+        "exchange 1 of `lab` by `openai-compatible`: [..] inputs, [..] outputs the same, then \
+         different\n- {before}\n- \"done\"\n+ {now}\n+ \"done\"\n"
+    );
+    assert!(matches(&expected, &said.stdout), "{}", said.stdout);
+
+    let said = test.args_of(chat);
+    assert_eq!(said.status.code(), Some(2), "nothing is overwritten");
+    fs::write(test.home().join("broken.jsonl"), "{\"given\":{}}\n").unwrap();
+    let said = again("broken.jsonl");
+    assert_eq!(said.status.code(), Some(2));
+    assert!(said.stderr.contains("broken.jsonl:1: no line of a recording"), "{}", said.stderr);
+}
+
+#[test]
+fn a_key_that_an_answer_spells_out_is_not_recorded() {
+    let upstream = Upstream::start(|request| {
+        let key = request.header("authorization").trim_start_matches("Bearer ").to_owned();
+        let (head, tail) = key.split_at(9);
+        let chunk =
+            |text: &str| json!({"choices": [{"index": 0, "delta": {"content": text}}]}).to_string();
+        let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        Reply::sse().event(&chunk(head)).event(&chunk(tail)).event(&end.to_string())
+    });
+    let test = Test::new().plugin("openai-compatible").env("LAB_KEY", "sk-0123456789-key-abcdef");
+    let test = test.config(format!(
+        "[providers.lab]\nplugin = \"openai-compatible\"\nbase_url = \"{}\"\nkey_env = \"LAB_KEY\"\n",
+        upstream.url()
+    ));
+    let said = test.args_of(["chat", "-m", "lab/demo", "--no-store", "--record", "a.jsonl", "?"]);
+    assert_eq!(said.stdout, "sk-0123456789-key-abcdef\n", "{}", said.stderr);
+    let text = fs::read_to_string(test.home().join("a.jsonl")).unwrap();
+    assert_eq!(text, "{\"withheld\":{\"why\":\"the answer spells out the credential\"}}\n");
+    let said = test.args_of(["plugin", "replay", "a.jsonl"]);
+    assert_eq!(said.status.code(), Some(1));
+}
+
+/// A step of the book: a file that it shows, or what is typed and what comes.
+#[derive(Debug, PartialEq)]
+enum Step {
+    File { path: String, text: String },
+    Command { line: String, expected: String },
+}
+
+/// Reads the steps of a page. A block that is neither is a mistake of the page.
+fn steps(page: &str) -> Vec<Step> {
+    let (mut steps, mut file, mut lines) = (Vec::new(), None, page.lines());
+    while let Some(line) = lines.next() {
+        if let Some(path) = line.strip_prefix("<!-- file: ") {
+            file = Some(path.trim_end_matches(" -->").to_owned());
+        }
+        let Some(kind) = line.strip_prefix("```") else { continue };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        match file.take() {
+            Some(path) => steps.push(Step::File { path, text: block.join("\n") + "\n" }),
+            None => {
+                assert_eq!(kind, "console", "a block that nothing tries: {block:?}");
+                for line in block {
+                    if let Some(line) = line.strip_prefix("$ ") {
+                        steps.push(Step::Command { line: line.into(), expected: String::new() });
+                    } else if let Some(Step::Command { expected, .. }) = steps.last_mut() {
+                        expected.push_str(line);
+                        expected.push('\n');
+                    }
+                }
+            }
+        }
+    }
+    steps
+}
+
+#[test]
+fn every_command_and_file_of_the_book_works() {
+    let upstream = Upstream::start(|request| {
+        let known = request.header("authorization") == "Bearer pk-0123456789abcdef";
+        if !known || request.line() != "POST /say" {
+            return Reply::json(401, "{}");
+        }
+        Reply::sse()
+            .piece("data: {\"text\":\"go")
+            .piece("od \"}\n\n")
+            .event(r#"{"text":"day"}"#)
+            .event(r#"{"stop":"end"}"#)
+    });
+    let shop = Workshop::new("book");
+    let book = workspace().join("docs/book");
+    let index = fs::read_to_string(book.join("README.md")).unwrap();
+    let mut pages: Vec<String> = fs::read_dir(&book)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "README.md")
+        .collect();
+    pages.sort();
+    let mut commands = 0;
+    for name in &pages {
+        assert!(index.contains(&format!("]({name})")), "{name} is not in the list of pages");
+        let page = fs::read_to_string(book.join(name)).unwrap();
+        for step in steps(&page) {
+            match step {
+                Step::File { path, text } => {
+                    let home = shop.test.home().to_str().unwrap();
+                    let path = shop.folder.join(path.replace("$MAESTRO_HOME", home));
+                    assert!(text.lines().count() < 100, "{name} promises less");
+                    fs::write(path, text.replace("http://127.0.0.1:8089", &upstream.origin()))
+                        .unwrap();
+                }
+                Step::Command { line, expected } => {
+                    commands += 1;
+                    let said = shop.ok(&line);
+                    assert!(
+                        matches(&expected, &said) || shortened(&expected, &said),
+                        "{name}: $ {line}\n{said}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(commands > 10, "the pages are gone");
+    assert_eq!(upstream.requests().len(), 2, "a replay asks nobody");
+}
+
+/// Compares with a `[..]` alone on a line standing for any lines.
+fn shortened(expected: &str, said: &str) -> bool {
+    let mut rest = said.lines();
+    let mut skipping = false;
+    for line in expected.lines() {
+        if line == "[..]" {
+            skipping = true;
+        } else if std::mem::take(&mut skipping) {
+            if !rest.any(|said| line_matches(line, said)) {
+                return false;
+            }
+        } else if !rest.next().is_some_and(|said| line_matches(line, said)) {
+            return false;
+        }
+    }
+    skipping || rest.next().is_none()
 }

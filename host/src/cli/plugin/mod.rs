@@ -1,8 +1,12 @@
 //! `maestro plugin`: the files behind the providers.
 //!
-//! Here live the lists; [`author`] is what an author of a plugin needs.
+//! Here live the lists; [`author`] is what an author of a plugin needs,
+//! [`replay`] runs a recording again.
 
 mod author;
+mod replay;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -13,11 +17,12 @@ use crate::{
         output::{Document, Output},
         providers::words,
         table::{Sheet, Table},
+        wait,
     },
-    maestro::{Maestro, PluginInfo, RefusedPlugin},
+    maestro::{InstalledPlugin, Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust|new|build`.
+/// `maestro plugin list|inspect|trust|untrust|install|remove|new|build|replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -28,6 +33,7 @@ faster by some microseconds an event, and gives it all the rights that you have.
 Examples:
   maestro plugin list
   maestro plugin inspect openai
+  maestro plugin install target/release/libacme.so    exits with 4 if it was refused
   maestro plugin trust acme       until its bytes change
   maestro plugin inspect target/release/libacme.so    exits with 4 if it would be refused
 
@@ -61,6 +67,20 @@ enum PluginCommand {
         #[arg(value_name = "ID")]
         plugin: String,
     },
+    /// Put a library into the plugin folder, if it would be taken, and say what it brings
+    Install {
+        /// The library
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Take a plugin out of the plugin folder; what is stored for its providers stays
+    Remove {
+        /// A plugin's id
+        #[arg(value_name = "ID")]
+        plugin: String,
+    },
+    /// Run a recorded exchange again, without a network, and show what is different
+    Replay(replay::ReplayArgs),
     /// Make a crate to begin a plugin with: a provider of a made-up API, with its tests
     New(author::NewArgs),
     /// Build a plugin's crate and say which file came of it
@@ -105,6 +125,16 @@ pub(super) fn run(
             output.note(&format!("`{plugin}` {now}"));
             Ok(())
         }
+        PluginCommand::Install { file } => install(&open()?.install_plugin(&file)?, output),
+        PluginCommand::Remove { plugin } => {
+            let removed = open()?.remove_plugin(&plugin)?;
+            if output.is_json() {
+                return output.document(&Document::new().with("removed", &removed));
+            }
+            output.note(&format!("removed `{plugin}`, which was `{}`", removed.path.display()));
+            Ok(())
+        }
+        PluginCommand::Replay(args) => wait(replay::run(&args, &open()?, output)),
         PluginCommand::New(args) => author::new(args, output),
         PluginCommand::Build(args) => author::build(&args, &open()?, output),
     }
@@ -149,6 +179,32 @@ fn list(
         }
         let gap = if plugins.is_empty() { "" } else { "\n" };
         output.data(format_args!("{gap}{table}"))?;
+    }
+    Ok(())
+}
+
+fn install(installed: &InstalledPlugin, output: &Output) -> Outcome {
+    let mut sheet = Sheet::default();
+    sheet.line("plugin", format!("{} {}", installed.plugin, installed.version));
+    sheet.line("file", installed.path.display().to_string());
+    sheet.line("hash", installed.hash.clone());
+    sheet.line("capabilities", words(&installed.capabilities));
+    for provider in &installed.providers {
+        let urls = match provider.urls.as_slice() {
+            [] => "sends nowhere by itself".to_owned(),
+            urls => format!("sends to {}", urls.join(", ")),
+        };
+        sheet.line("provider", format!("{}: {urls}", provider.id));
+    }
+    output.either(|| Document::new().with("installed", installed), sheet)?;
+    if let Some(version) = &installed.replaced {
+        output.note(&format!("it took the place of version {version}"));
+    }
+    if let Some(why) = &installed.not_probed {
+        output.warn(&format!("it was not asked whether it keeps its word: {why}"));
+    }
+    for provider in installed.providers.iter().filter(|provider| provider.login) {
+        output.note(&format!("next: maestro login {}", provider.id));
     }
     Ok(())
 }
