@@ -18,7 +18,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Test, library, line_matches, matches, workspace},
+    harness::{Test, library, line_matches, matches, walk, workspace},
     upstream::{Reply, Request, Upstream},
 };
 
@@ -167,6 +167,29 @@ fn a_release_alone_makes_a_plugin_that_builds_passes_and_answers() {
     );
     let models = shop.ok("maestro models --provider fresh-acme");
     assert!(models.contains("fresh-acme/acme-1"), "{models}");
+}
+
+#[test]
+fn an_installed_release_carries_what_dist_laid_out_and_nothing_older() {
+    let laid_out = release().join("share/maestro/sdk");
+    let installed = tempfile::tempdir().unwrap();
+    let old = installed.path().join("dialects/src/old.rs");
+    fs::create_dir_all(old.parent().unwrap()).unwrap();
+    fs::write(&old, "gone").unwrap();
+    sdk::write(&laid_out, installed.path()).unwrap();
+    let files = |folder: &Path| {
+        let mut files = Vec::new();
+        walk(folder, &mut |path| {
+            if path.is_file() {
+                let name = path.strip_prefix(folder).unwrap().to_owned();
+                files.push((name, fs::read(path).unwrap()));
+            }
+        });
+        files
+    };
+    let (from, to) = (files(&laid_out), files(installed.path()));
+    assert!(from.iter().any(|(name, _)| name == Path::new("plugin-api/src/lib.rs")));
+    assert!(from == to, "the two differ");
 }
 
 #[test]
