@@ -167,13 +167,13 @@ impl Maestro {
     ) -> Result<(), Error> {
         let selector = session.info.selector();
         if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
-            let (id, change) = (session.info.id.clone(), describe(&change));
+            let (info, change) = (session.info.clone(), describe(&change));
             if session.info.status == SessionStatus::Ready {
                 let text = change.clone();
                 let sessions = self.sessions().await?;
                 sessions
                     .blocking(move |sessions| {
-                        sessions.fail(&id, SessionStatus::NeedsApproval, &text, &stamp())
+                        sessions.fail(&info, SessionStatus::NeedsApproval, &text, &stamp())
                     })
                     .await?;
             }

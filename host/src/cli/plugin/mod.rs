@@ -134,7 +134,9 @@ pub(super) fn run(
             output.note(&format!("removed `{plugin}`, which was `{}`", removed.path.display()));
             Ok(())
         }
-        PluginCommand::Replay(args) => wait(replay::run(&args, &open()?, output)),
+        PluginCommand::Replay(args) => {
+            wait(output, async |maestro| replay::run(&args, maestro, output).await)
+        }
         PluginCommand::New(args) => author::new(args, output),
         PluginCommand::Build(args) => author::build(&args, &open()?, output),
     }

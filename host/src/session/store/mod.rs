@@ -105,9 +105,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::UnknownSession`].
     fn touch_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()>;
 
-    /// Records that a session failed, and what it is good for now.
-    ///
-    /// `error` must hold no secret.
+    /// Records that a session failed, and what it is good for now, if it still has `generation`: what
+    /// was sealed since then did not fail. `error` must hold no secret.
     ///
     /// # Errors
     ///
@@ -115,6 +114,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn fail_session(
         &self,
         id: &SessionId,
+        generation: u64,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,

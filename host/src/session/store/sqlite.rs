@@ -226,11 +226,12 @@ impl Store for SqliteStore {
     fn fail_session(
         &self,
         id: &SessionId,
+        generation: u64,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,
     ) -> StoreResult<()> {
-        self.write(|tx| sessions::fail(tx, id, status, error, stamp))
+        self.write(|tx| sessions::fail(tx, id, generation, status, error, stamp))
     }
 
     fn take_lease(
