@@ -391,7 +391,7 @@ pub(crate) fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
 }
 
 /// Compares with `[..]` standing for anything within a line.
-fn matches(expected: &str, found: &str) -> bool {
+pub(crate) fn matches(expected: &str, found: &str) -> bool {
     let (expected, found): (Vec<_>, Vec<_>) =
         (expected.split('\n').collect(), found.split('\n').collect());
     expected.len() == found.len()

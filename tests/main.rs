@@ -4,6 +4,7 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authoring;
 mod authority;
 mod browser;
 mod chat;

@@ -15,7 +15,9 @@ mod db;
 mod doctor;
 mod error;
 mod import;
+mod install;
 mod login;
+mod replay;
 mod routing;
 mod sessions;
 mod tokens;
@@ -47,7 +49,9 @@ pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
 pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
+pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
+pub use replay::ReplayedExchange;
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,

@@ -9,6 +9,7 @@
 //! confined [`worker`]. [`runtime`] is what both have in common, for the driver.
 
 pub mod honesty;
+pub mod install;
 pub mod judge;
 pub mod load;
 pub mod object;

@@ -9,6 +9,7 @@ use std::{
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::{
+    authoring::AuthoringError,
     cli::output::{Document, Output},
     config::ConfigError,
     gateway::StartError,
@@ -34,6 +35,9 @@ pub(super) enum Failure {
     /// Nothing says where anything is kept.
     #[error(transparent)]
     Home(#[from] NoHome),
+    /// A plugin could not be begun or built.
+    #[error(transparent)]
+    Authoring(#[from] AuthoringError),
     /// The arguments make no sense together, or not here.
     #[error("{message}")]
     Usage {
@@ -94,7 +98,8 @@ impl Failure {
             Self::Start(StartError::Maestro(error)) => error.exit_code(),
             Self::Start(StartError::Listen { .. }) => 1,
             Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
-            Self::Request { .. } | Self::Other(_) | Self::Said => 1,
+            Self::Authoring(error) if error.is_usage() => 2,
+            Self::Authoring(_) | Self::Request { .. } | Self::Other(_) | Self::Said => 1,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
@@ -114,6 +119,7 @@ impl Failure {
             Self::Rejected(_) => Some("check the key; `--no-test` stores it untried".into()),
             Self::Start(error) => error.hint(),
             Self::Config(error) => error.hint(),
+            Self::Authoring(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
             _ => None,
@@ -127,6 +133,8 @@ impl Failure {
             Self::Start(StartError::Maestro(error)) => error.kind(),
             Self::Start(StartError::Listen { .. }) => "io",
             Self::Config(_) | Self::Home(_) => "config",
+            Self::Authoring(error) if error.is_usage() => "usage",
+            Self::Authoring(_) => "authoring",
             Self::Start(_) | Self::Usage { .. } => "usage",
             Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",

@@ -100,7 +100,7 @@ fn run(command: Command, output: &Output) -> Outcome {
         }
         Command::Keys(args) => wait(output, async |maestro| keys::run(args, maestro, output).await),
         Command::Env(args) => env::run(&args, &read_config()?, output),
-        Command::Plugin(args) => plugin::run(args, &open(output)?, output),
+        Command::Plugin(args) => plugin::run(args, || open(output), output),
         Command::Db(args) => wait(output, async |maestro| db::run(args, maestro, output).await),
         Command::Doctor => wait(output, async |maestro| doctor::run(maestro, output).await),
         Command::Config(args) => config::run(&args, output),

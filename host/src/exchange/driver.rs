@@ -38,6 +38,7 @@ use super::{
     cancel::{CANCEL, LastRequest, cancel},
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
+    recording::{Recorder, Tape},
 };
 use crate::{
     plugin::{
@@ -64,6 +65,8 @@ pub struct Order {
     pub route: Route,
     /// The credential to put into them.
     pub credential: Option<CredentialUse>,
+    /// Where to write down what the exchange is given and gives.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// What an exchange gives.
@@ -133,6 +136,7 @@ pub struct Driver {
     put_out: usize,
     value_given: bool,
     over: bool,
+    tape: Option<Tape>,
 }
 
 /// The one request that may be open.
@@ -166,6 +170,10 @@ impl Driver {
             blobs.detach(request);
             warnings = own_only(request, order.instance.provider.as_str());
         }
+        let (plugin, credential) = (order.plugin.as_str(), order.credential.clone());
+        let tape = order.recorder.map(|recorder| {
+            Tape::new(recorder, credential, plugin, &order.instance, &order.operation)
+        });
         let mut driver = Self {
             live: order.runtime.open(),
             stepping: false,
@@ -187,6 +195,7 @@ impl Driver {
             put_out: 0,
             value_given: false,
             over: false,
+            tape,
         };
         let opening = Opening { instance: order.instance, operation: order.operation }
             .pack()
@@ -300,11 +309,15 @@ impl Driver {
 
     /// Steps the exchange and does what it asks; in a worker, once it has answered.
     fn step(&mut self, input: &Input<'_>, opening: &PackedOpening) {
+        let now = now();
+        if let Some(tape) = &mut self.tape {
+            tape.given(now, input);
+        }
         match &mut self.live {
             Live::InProcess(live) => {
                 let mut stepped = std::mem::take(&mut self.stepped);
                 let started = Instant::now();
-                live.step(now(), input, opening, &mut stepped);
+                live.step(now, input, opening, &mut stepped);
                 let took = started.elapsed();
                 if took > LONG_STEP {
                     warn!(plugin = self.plugin, ms = took.as_millis(), "a step took too long");
@@ -312,7 +325,7 @@ impl Driver {
                 self.take(stepped);
             }
             Live::Worker(live) => {
-                live.give(now(), input, opening);
+                live.give(now, input, opening);
                 self.stepping = true;
             }
             _ => self.over = true,
@@ -341,6 +354,9 @@ impl Driver {
     /// Does what a step asked.
     fn take(&mut self, mut stepped: Stepped) {
         self.put_out = self.put_out.saturating_add(stepped.bytes());
+        if let Some(tape) = &mut self.tape {
+            tape.gave(&stepped.effects, stepped.bytes());
+        }
         for effect in stepped.effects.drain(..) {
             if let Err(violation) = self.perform(effect) {
                 self.violate(violation);

@@ -141,7 +141,9 @@ impl Dialect {
             Self::OpenAiChat | Self::OpenAiResponses => {
                 openai_responses::tokens::encode(&TokenCount::new(input_tokens))
             }
-            Self::AnthropicMessages => anthropic_messages::encode_count(input_tokens),
+            Self::AnthropicMessages => {
+                anthropic_messages::tokens::encode(&TokenCount::new(input_tokens))
+            }
             Self::Gemini => google::tokens::encode(&TokenCount::new(input_tokens)),
         }
     }

@@ -13,7 +13,7 @@ use plugin_api::{
 
 use super::{Error, Maestro, asking::Asking, choice::Chosen};
 use crate::{
-    exchange::{Delivery, Driver, ExchangeError, grammar::Rule},
+    exchange::{Delivery, Driver, ExchangeError, grammar::Rule, recording::Recorder},
     plugin::registry::Provider,
     router::ModelRef,
     suggest::several,
@@ -37,6 +37,8 @@ pub struct Call {
     /// How long the whole answer may take, further tries included; `None` leaves it to the
     /// configuration.
     pub deadline: Option<Duration>,
+    /// Where to write down what the exchanges are given and give; no credential gets there.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Call {
@@ -60,6 +62,13 @@ impl Call {
     #[must_use]
     pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Sets where to write down what the exchanges are given and give.
+    #[must_use]
+    pub fn recorder(mut self, recorder: Option<Arc<Recorder>>) -> Self {
+        self.recorder = recorder;
         self
     }
 }

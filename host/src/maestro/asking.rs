@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Call, Error, Maestro, choice::Chosen};
 use crate::{
-    exchange::{Driver, Order},
+    exchange::{Driver, Order, recording::Recorder},
     plugin::{
         RefusalError,
         registry::{Plugin, Provider},
@@ -37,6 +37,8 @@ pub(super) struct Asking {
     /// Whether tokens were renewed for this request; a second refusal stands.
     renewed: bool,
     deadline: Option<Deadline>,
+    /// Where its exchanges are written down.
+    recorder: Option<Arc<Recorder>>,
     noted: bool,
 }
 
@@ -81,6 +83,7 @@ impl Asking {
             renewed: false,
             deadline: patience
                 .and_then(|after| Some(Deadline { at: Instant::now().checked_add(after)?, after })),
+            recorder: call.recorder.clone(),
             noted: false,
         };
         // Where it runs in a worker, that is waited for once; another exchange starts it again if need be.
@@ -199,6 +202,7 @@ impl Asking {
             native: Bytes::new(),
             route: self.provider.route.clone(),
             credential: self.chosen.credential.clone(),
+            recorder: self.recorder.clone(),
         };
         Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
     }

@@ -9,9 +9,9 @@ use plugin_api::{
 
 use crate::{
     config::ConfigError,
-    exchange::ExchangeError,
+    exchange::{ExchangeError, recording::RecordingError},
     oauth::{error::LoginError, refresh::RefreshError},
-    plugin::{RefusalError, registry::MisfitError, trust::TrustError},
+    plugin::{RefusalError, install::InstallError, registry::MisfitError, trust::TrustError},
     router::ModelRefError,
     session::{
         InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,
@@ -227,6 +227,17 @@ pub enum Error {
         /// Why.
         source: RefusalError,
     },
+    /// A plugin was not installed or not removed.
+    #[error("nothing of plugin `{plugin}` was changed")]
+    Unchanged {
+        /// Its id.
+        plugin: String,
+        /// Why.
+        source: InstallError,
+    },
+    /// A recording cannot be run again.
+    #[error("the recording cannot be used")]
+    Recording(#[from] RecordingError),
     /// The list of trusted plugins cannot be used.
     #[error("the list of trusted plugins cannot be used")]
     Trust(#[from] TrustError),
@@ -325,6 +336,8 @@ impl Error {
             }
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
+            Self::Unchanged { source, .. } => Some(source.hint()),
+            Self::Recording(_) => Some("record it again with `maestro chat --record FILE`".into()),
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
                 "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
             )),
@@ -365,6 +378,7 @@ impl Error {
             | Self::NameTaken { .. }
             | Self::NoRollback { .. }
             | Self::NotImportable { .. }
+            | Self::Recording(_)
             | Self::NoNextKey { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
@@ -378,7 +392,10 @@ impl Error {
             Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,
             Self::Renewal { source, .. } if source.needs_login() => 3,
             Self::Renewal { .. } => 1,
-            Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
+            Self::Unchanged { source: InstallError::Io { .. }, .. } => 1,
+            Self::Plugin { .. }
+            | Self::Unchanged { .. }
+            | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::Exchange(ExchangeError::Worker { source, .. })
                 if source.is_the_plugins_fault() =>
             {

@@ -14,7 +14,8 @@ mod talk;
 
 use std::{
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +28,7 @@ use self::{
 };
 use crate::{
     cli::{Outcome, failure::Failure, output::Output},
+    exchange::recording::Recorder,
     maestro::Maestro,
     router::ModelRef,
     session::Conversation,
@@ -69,6 +71,9 @@ pub(super) struct ChatArgs {
     /// Give up when the answer is not complete after so many seconds, further tries included
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
+    /// Write what the plugin was given and gave into this new file, for `maestro plugin replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// What to ask; several words are joined by blanks
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
@@ -106,6 +111,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     // The conversation's session goes with the conversation's model, not with another one.
     let kept = conversation.as_ref().filter(|_| args.model.is_none());
     let kept = kept.and_then(|conversation| conversation.session.clone());
+    let recorder = args.record.as_deref().map(record).transpose()?.map(Arc::new);
     let named = args.r#continue || wanted.is_some();
     let mut talk = Talk {
         maestro,
@@ -119,6 +125,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
         },
         model,
         session: args.session.or(kept),
+        recorder,
         timeout: args.timeout.map(Duration::from_secs),
         system: args.system.or_else(|| stored_system.clone()),
         messages,
@@ -131,6 +138,19 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     } else {
         talk.ask(prompt::message(attached, &text)).await
     }
+}
+
+fn record(path: &Path) -> Result<Recorder, Failure> {
+    Recorder::create(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::usage(
+            format!("`{}` exists already", path.display()),
+            "name another file; a recording overwrites nothing",
+        ),
+        _ => {
+            let context = format!("failed to create `{}`", path.display());
+            anyhow::Error::new(error).context(context).into()
+        }
+    })
 }
 
 /// Finds the conversation to continue; a name that nobody has begins one.
@@ -197,6 +217,11 @@ Output:
   With --json, one document a line: each event as {\"version\":1,\"event\":{\"type\":…,…}}, then
   {\"version\":1,\"result\":{\"model\",\"session\",\"conversation\",\"finish_reason\",\"interrupted\",
   \"usage\",\"time_to_first_ms\",\"total_ms\"}}. An error is a line on stderr.
+
+Recording:
+  --record FILE writes what the plugin was given (your prompt, the answers' heads and bodies, with their
+  cuts) and what it gave (requests, events), as lines of JSON that only you can read. There is no
+  credential in it: none ever reaches a plugin, and where an answer repeats it, stars stand.
 
 Examples:
   maestro chat -m anthropic/MODEL 'Why is the sky blue?'

@@ -1,18 +1,28 @@
 //! `maestro plugin`: the files behind the providers.
+//!
+//! Here live the lists; [`author`] is what an author of a plugin needs,
+//! [`replay`] runs a recording again.
+
+mod author;
+mod replay;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use crate::{
     cli::{
         Outcome,
+        failure::Failure,
         output::{Document, Output},
         providers::words,
         table::{Sheet, Table},
+        wait,
     },
-    maestro::{Maestro, PluginInfo, RefusedPlugin},
+    maestro::{InstalledPlugin, Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust`.
+/// `maestro plugin list|inspect|trust|untrust|install|remove|new|build|replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -23,8 +33,13 @@ faster by some microseconds an event, and gives it all the rights that you have.
 Examples:
   maestro plugin list
   maestro plugin inspect openai
+  maestro plugin install target/release/libacme.so    exits with 4 if it was refused
   maestro plugin trust acme       until its bytes change
-  maestro plugin inspect target/release/libacme.so    exits with 4 if it would be refused")]
+  maestro plugin inspect target/release/libacme.so    exits with 4 if it would be refused
+
+To write one:
+  maestro plugin new acme                  makes a crate that builds and passes its tests
+  maestro plugin build acme                builds the library and prints its hash")]
 pub(super) struct PluginArgs {
     #[command(subcommand)]
     command: PluginCommand,
@@ -52,25 +67,48 @@ enum PluginCommand {
         #[arg(value_name = "ID")]
         plugin: String,
     },
+    /// Put a library into the plugin folder, if it would be taken, and say what it brings
+    Install {
+        /// The library
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Take a plugin out of the plugin folder; what is stored for its providers stays
+    Remove {
+        /// A plugin's id
+        #[arg(value_name = "ID")]
+        plugin: String,
+    },
+    /// Run a recorded exchange again, without a network, and show what is different
+    Replay(replay::ReplayArgs),
+    /// Make a crate to begin a plugin with: a provider of a made-up API, with its tests
+    New(author::NewArgs),
+    /// Build a plugin's crate and say which file came of it
+    Build(author::BuildArgs),
 }
 
 /// Runs the command.
-pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outcome {
+pub(super) fn run(
+    args: PluginArgs,
+    open: impl FnOnce() -> Result<Maestro, Failure>,
+    output: &Output,
+) -> Outcome {
     match args.command {
         PluginCommand::List => {
+            let maestro = open()?;
             let (plugins, refused) = (maestro.list_plugins(), maestro.refused_plugins());
             if output.is_json() {
                 let document = Document::new().with("plugins", &plugins).with("refused", &refused);
                 return output.document(&document);
             }
-            list(&plugins, &refused, maestro, output)
+            list(&plugins, &refused, &maestro, output)
         }
         PluginCommand::Inspect { plugin } => {
-            let plugin = maestro.inspect_plugin(&plugin)?;
+            let plugin = open()?.inspect_plugin(&plugin)?;
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
         PluginCommand::Trust { plugin } => {
-            let trusted = maestro.trust_plugin(&plugin)?;
+            let trusted = open()?.trust_plugin(&plugin)?;
             if output.is_json() {
                 return output.document(&Document::new().with("trusted", &trusted));
             }
@@ -79,7 +117,7 @@ pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outco
             Ok(())
         }
         PluginCommand::Untrust { plugin } => {
-            let was = maestro.untrust_plugin(&plugin)?;
+            let was = open()?.untrust_plugin(&plugin)?;
             if output.is_json() {
                 return output.document(&Document::new().with("untrusted", &was));
             }
@@ -87,6 +125,20 @@ pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outco
             output.note(&format!("`{plugin}` {now}"));
             Ok(())
         }
+        PluginCommand::Install { file } => install(&open()?.install_plugin(&file)?, output),
+        PluginCommand::Remove { plugin } => {
+            let removed = open()?.remove_plugin(&plugin)?;
+            if output.is_json() {
+                return output.document(&Document::new().with("removed", &removed));
+            }
+            output.note(&format!("removed `{plugin}`, which was `{}`", removed.path.display()));
+            Ok(())
+        }
+        PluginCommand::Replay(args) => {
+            wait(output, async |maestro| replay::run(&args, maestro, output).await)
+        }
+        PluginCommand::New(args) => author::new(args, output),
+        PluginCommand::Build(args) => author::build(&args, &open()?, output),
     }
 }
 
@@ -129,6 +181,32 @@ fn list(
         }
         let gap = if plugins.is_empty() { "" } else { "\n" };
         output.data(format_args!("{gap}{table}"))?;
+    }
+    Ok(())
+}
+
+fn install(installed: &InstalledPlugin, output: &Output) -> Outcome {
+    let mut sheet = Sheet::default();
+    sheet.line("plugin", format!("{} {}", installed.plugin, installed.version));
+    sheet.line("file", installed.path.display().to_string());
+    sheet.line("hash", installed.hash.clone());
+    sheet.line("capabilities", words(&installed.capabilities));
+    for provider in &installed.providers {
+        let urls = match provider.urls.as_slice() {
+            [] => "sends nowhere by itself".to_owned(),
+            urls => format!("sends to {}", urls.join(", ")),
+        };
+        sheet.line("provider", format!("{}: {urls}", provider.id));
+    }
+    output.either(|| Document::new().with("installed", installed), sheet)?;
+    if let Some(version) = &installed.replaced {
+        output.note(&format!("it took the place of version {version}"));
+    }
+    if let Some(why) = &installed.not_probed {
+        output.warn(&format!("it was not asked whether it keeps its word: {why}"));
+    }
+    for provider in installed.providers.iter().filter(|provider| provider.login) {
+        output.note(&format!("next: maestro login {}", provider.id));
     }
     Ok(())
 }
