@@ -36,7 +36,7 @@ pub use crate::{
     },
     plugin::honesty::Check,
 };
-pub use ask::{Call, ChatStream};
+pub use ask::{Call, ChatStream, Listing};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
