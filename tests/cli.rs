@@ -141,7 +141,7 @@ fn what_is_misspelt_is_answered_with_what_was_meant() {
     let echo = "error: no provider `ecko`\n\nhint: did you mean `echo`?\n";
     let output = Test::new().args_of(["provders"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(output.stderr.contains("'providers'"), "{}", output.stderr);
+    assert!(output.stderr.contains("hint: did you mean `providers`?"), "{}", output.stderr);
     Test::new()
         .plugin("echo")
         .args(["providers", "show", "ecko"])

@@ -25,5 +25,6 @@ mod servers;
 mod sessions;
 mod tidy;
 mod transport;
+mod trial;
 mod upstream;
 mod vendor;
