@@ -28,6 +28,7 @@ mod servers;
 mod sessions;
 mod tidy;
 mod transport;
+mod trial;
 mod upstream;
 mod vendor;
 mod worker;

@@ -41,7 +41,7 @@ pub use crate::{
     },
     plugin::honesty::Check,
 };
-pub use ask::{Call, ChatStream};
+pub use ask::{Call, ChatStream, Listing};
 pub use catalog::SessionOf;
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};

@@ -26,7 +26,7 @@ use crate::cli::{
     name = "maestro",
     version,
     after_help = "Data goes to stdout, everything else to stderr.\n\
-        Exit status: 0 success, 1 the request failed, 2 usage, 3 authentication needed, \
+        Exit status: 0 success, 1 the request failed, 2 usage, 3 authentication needed,\n\
         4 plugin rejected, 5 store or key, 130 interrupted.",
     after_long_help = AFTER
 )]
@@ -148,6 +148,20 @@ mod tests {
                 }
                 walk(sub);
             }
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn no_line_of_help_is_broken_by_the_width_of_the_terminal() {
+        fn walk(command: &clap::Command) {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                for line in text.lines() {
+                    assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(walk);
         }
         walk(&Cli::command());
     }

@@ -1,9 +1,9 @@
 //! The command line: parse, call the facade, print.
 //!
 //! Here live the arguments (`args` and one file per command), what is printed and how (`output`,
-//! `table`, `visible`), what ends a command early (`failure`) and what is asked of a person
-//! (`ask`). Here does *not* live anything that another edge would need too: that is the facade's,
-//! [`Maestro`], and nothing here goes around it.
+//! `table`, `visible`), what ends a command early (`failure`; `refusal` for the arguments) and what is
+//! asked of a person (`ask`). Here does *not* live anything that another edge would need too: that is
+//! the facade's, [`Maestro`], and nothing here goes around it.
 //!
 //! Invariants: data goes to stdout and everything else to stderr; no secret is accepted as an
 //! argument or ever printed; text from plugins and vendors reaches a terminal only through
@@ -27,6 +27,7 @@ mod models;
 mod output;
 mod plugin;
 mod providers;
+mod refusal;
 mod serve;
 mod sessions;
 mod table;
@@ -53,7 +54,7 @@ pub fn main() -> ExitCode {
     crate::plugin::worker::run_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::print_parse_error(&error),
+        Err(error) => return refusal::print(&error),
     };
     let output = Output::new(cli.global.json, cli.global.verbose);
     output::trace(cli.global.verbose, matches!(cli.command, Command::Serve(_)));

@@ -116,7 +116,7 @@ impl Output {
             text.push_str(&format!("  caused by: {}\n", visible::line(&cause)));
         }
         if let Some(hint) = hint {
-            text.push_str(&format!("\nhint: {}\n", visible::block(&hint)));
+            text.push_str(&format!("\nhint: {}\n", visible::block(hint.trim_end())));
         }
         self.stderr(text);
     }

@@ -173,6 +173,11 @@ impl Asking {
                 }
                 let (provider, tried) = (&self.provider.id, self.tried);
                 tracing::info!(%provider, tried, wait_ms = wait.as_millis(), %error, "trying again");
+                if wait >= NOTEWORTHY {
+                    let (why, wait_s) = (error.kind, wait.as_secs_f32().ceil());
+                    let text = format!("provider `{provider}`: {why}; trying again in {wait_s} s");
+                    self.maestro.warn(&text);
+                }
                 *self.due.insert(due)
             }
         };
@@ -249,6 +254,9 @@ fn leaves_traces(operation: &Operation) -> bool {
 fn may_have_arrived(kind: ErrorKind) -> bool {
     !matches!(kind, ErrorKind::RateLimited | ErrorKind::Overloaded)
 }
+
+/// A wait that a person would take for a program that hangs.
+const NOTEWORTHY: Duration = Duration::from_secs(3);
 
 /// Draws evenly from 0 to 1.
 fn chance() -> f64 {

@@ -85,6 +85,16 @@ pub enum Error {
         /// Why.
         source: InvalidName,
     },
+    /// The session belongs to another provider than the model.
+    #[error("session `{session}` is one of `{other}`, not of `{provider}`")]
+    SessionElsewhere {
+        /// The session.
+        session: String,
+        /// The provider of the model.
+        provider: ProviderId,
+        /// The session's provider.
+        other: ProviderId,
+    },
     /// The provider wants a login and has none.
     #[error("provider `{provider}` has no session")]
     NoSession {
@@ -94,7 +104,7 @@ pub enum Error {
         env: Vec<String>,
     },
     /// The plugin or its origins are not those that the session was made for.
-    #[error("session `{session}` was approved for something else: {change}")]
+    #[error("session `{session}` needs approval: {change}")]
     NeedsApproval {
         /// The session.
         session: String,
@@ -244,6 +254,22 @@ pub enum Error {
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// There is no such conversation.
+    #[error("no conversation `{conversation}`")]
+    UnknownConversation {
+        /// What was asked for.
+        conversation: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// Several ids begin so.
+    #[error("several conversations have an id that begins with `{prefix}`")]
+    AmbiguousConversation {
+        /// What was asked for.
+        prefix: String,
+        /// The ids.
+        candidates: Vec<String>,
+    },
     /// There is no such chunk.
     #[error("conversation `{context}` has no message `{chunk}`")]
     UnknownChunk {
@@ -291,6 +317,9 @@ impl Error {
                 Some(format!("say which: {}", any_of(candidates)))
             }
             Self::SessionName { source, .. } => source.hint(),
+            Self::SessionElsewhere { other, .. } => Some(format!(
+                "name a model of `{other}`; `maestro models --provider {other}` lists them"
+            )),
             Self::NoSession { provider, env } => {
                 let login = format!("run `maestro login {provider}`");
                 Some(match env.first() {
@@ -313,6 +342,14 @@ impl Error {
             )),
             Self::NameTaken { session } => {
                 Some(format!("choose another name, or rename or delete `{session}` first"))
+            }
+            // Only a stored session, whose selector says how it is logged in, can be made the default.
+            Self::Session(SessionError::NoDefault { provider, candidates })
+                if candidates.iter().all(|selector| !selector.contains('@')) =>
+            {
+                Some(format!(
+                    "name one: `-s NAME`, `-m {provider}:NAME/MODEL`, or `MAESTRO_SESSION=NAME`"
+                ))
             }
             Self::Session(error) => error.hint(),
             Self::Renewal { provider, session, source } => {
@@ -352,6 +389,15 @@ impl Error {
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
             }
+            Self::UnknownConversation { nearest, .. } if nearest.is_empty() => {
+                Some("run `maestro conversations` for those there are".into())
+            }
+            Self::UnknownConversation { nearest, .. } => {
+                Some(format!("did you mean {}?", any_of(nearest)))
+            }
+            Self::AmbiguousConversation { candidates, .. } => {
+                Some(format!("say which: {}", any_of(candidates)))
+            }
             Self::UnknownChunk { context, .. } => {
                 Some(format!("run `maestro conversations show {context}`"))
             }
@@ -372,6 +418,7 @@ impl Error {
             | Self::UnknownModel { .. }
             | Self::AmbiguousModel { .. }
             | Self::SessionName { .. }
+            | Self::SessionElsewhere { .. }
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
             | Self::InEnvironment { .. }
@@ -380,6 +427,8 @@ impl Error {
             | Self::NotImportable { .. }
             | Self::Recording(_)
             | Self::NoNextKey { .. }
+            | Self::UnknownConversation { .. }
+            | Self::AmbiguousConversation { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
             | Self::NeedsApproval { .. }
@@ -477,6 +526,7 @@ fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
         ErrorKind::Quota => "check the plan and the credit of the account".into(),
         ErrorKind::ContextLength => "shorten the conversation, or choose another model".into(),
         ErrorKind::Connection => "check that the server runs and the network is up".into(),
+        ErrorKind::Unavailable => "the trouble is the provider's; try again later".into(),
         ErrorKind::Timeout => "raise `[timeouts]` if the server is only slow".into(),
         _ => return None,
     })

@@ -27,9 +27,9 @@ use self::{
     talk::{Keep, Talk},
 };
 use crate::{
-    cli::{Outcome, failure::Failure, output::Output},
+    cli::{Outcome, failure::Failure, output::Output, refusal},
     exchange::recording::Recorder,
-    maestro::Maestro,
+    maestro::{Error, Maestro},
     router::ModelRef,
     session::Conversation,
 };
@@ -60,7 +60,7 @@ pub(super) struct ChatArgs {
     #[arg(short, long = "continue", conflicts_with = "conversation")]
     r#continue: bool,
     /// Continue the conversation of this name or id, or begin one of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = conversation_name)]
     conversation: Option<String>,
     /// Store nothing of it: no conversation, no line of history
     #[arg(long)]
@@ -69,7 +69,7 @@ pub(super) struct ChatArgs {
     #[arg(long)]
     reasoning: bool,
     /// Give up when the answer is not complete after so many seconds, further tries included
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = refusal::seconds)]
     timeout: Option<u64>,
     /// Write what the plugin was given and gave into this new file, for `maestro plugin replay`
     #[arg(long, value_name = "FILE")]
@@ -82,6 +82,7 @@ pub(super) struct ChatArgs {
 /// Runs the command.
 pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> Outcome {
     let settings = Settings::new(args.options, args.schema.as_deref())?;
+    settings.slips().iter().for_each(|slip| output.warn(slip));
     let attached: Vec<_> =
         args.files.iter().map(|path| attach::attach(path)).collect::<Result<_, _>>()?;
     let prompt = args.prompt.join(" ");
@@ -102,7 +103,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     }
 
     let wanted = args.conversation.as_deref();
-    let conversation = find(maestro, args.r#continue, wanted).await?;
+    let conversation = find(maestro, args.r#continue, wanted, output).await?;
     let (stored_system, messages) = match &conversation {
         Some(found) => talk::history(maestro.conversation_messages(&found.id).await?),
         None => (None, Vec::new()),
@@ -153,11 +154,13 @@ fn record(path: &Path) -> Result<Recorder, Failure> {
     })
 }
 
-/// Finds the conversation to continue; a name that nobody has begins one.
+/// Finds the conversation to continue; a name that nobody has begins one, and says so where it is
+/// nearly that of another.
 async fn find(
     maestro: &Maestro,
     latest: bool,
     wanted: Option<&str>,
+    output: &Output,
 ) -> Result<Option<Conversation>, Failure> {
     if latest {
         let found = maestro.latest_conversation().await?;
@@ -166,10 +169,25 @@ async fn find(
         });
     }
     let Some(wanted) = wanted else { return Ok(None) };
-    let mut all = maestro.list_conversations().await?;
-    let by_id = all.iter().position(|found| found.id == wanted);
-    let at = by_id.or_else(|| all.iter().position(|c| c.name.as_deref() == Some(wanted)));
-    Ok(at.map(|at| all.swap_remove(at)))
+    match maestro.find_conversation(wanted).await {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::UnknownConversation { nearest, .. }) => {
+            if let Some(near) = nearest.first() {
+                output.warn(&format!("`{wanted}` begins a conversation; did you mean `{near}`?"));
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the name of a conversation; for clap.
+fn conversation_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("expected a name or an id".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 async fn choose_model(
@@ -203,11 +221,12 @@ Options (-o):
   are passed to the provider by their own name. A value is read as JSON, else as text.
 
 What is stored:
-  Every conversation is kept in the host's own store, on this machine: your prompts, attached files
-  included, the system text and the answers, each message sealed with the master key; beside them in
-  the clear the names of model, session and conversation, times and token counts. Text is stored of a
-  broken or interrupted answer too. Lines typed in a dialogue are also kept in a history file that
-  only you can read. --no-store stores none of it. `maestro conversations` lists and deletes.
+  Every conversation is kept in the host's own store, on this machine: your prompts, attached
+  files included, the system text and the answers, each message sealed with the master key;
+  beside them in the clear the names of model, session and conversation, times and token counts.
+  Text of a broken or interrupted answer is stored too. Lines typed in a dialogue are also kept
+  in a history file that only you can read. --no-store stores none of it. `maestro conversations`
+  lists and deletes.
 
 Output:
   The answer, also a refusal, goes to stdout as it comes; reasoning (-v or --reasoning), tool calls,

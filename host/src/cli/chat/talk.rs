@@ -93,7 +93,10 @@ impl Talk<'_> {
             self.output.note(&answer.summary(&self.model));
         }
         match answer.end {
-            End::Failed(error) => Err(error.into()),
+            End::Failed(error) => {
+                let session = self.session.as_deref();
+                Err(Failure::of_model(error, self.maestro, &self.model, session).await)
+            }
             End::Interrupted(_) => Err(Failure::Interrupted),
             End::Finished if answer.judge(self.output) => Err(Failure::Said),
             End::Finished => Ok(()),
