@@ -463,6 +463,9 @@ impl Driver {
     }
 
     fn deliver(&mut self, mut event: ChatEvent) -> Result<(), Violation> {
+        if let (ChatEvent::Warning { message }, Some(credential)) = (&mut event, &self.credential) {
+            *message = credential.masked_text(std::mem::take(message));
+        }
         if !self.is_chat && matches!(event, ChatEvent::Warning { .. }) {
             self.ready.push_back(Ok(Delivery::Event(event)));
             return Ok(());
@@ -488,8 +491,11 @@ impl Driver {
         Ok(())
     }
 
-    fn fail(&mut self, source: Box<ProviderError>) {
+    fn fail(&mut self, mut source: Box<ProviderError>) {
         self.end();
+        if let Some(credential) = &self.credential {
+            *source = credential.masked(*source);
+        }
         let provider = self.provider.clone();
         self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }

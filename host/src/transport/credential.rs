@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use plugin_api::{
     PluginId,
     auth::Placement,
+    error::ProviderError,
     http::{Auth, TransportErrorKind},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -115,6 +116,30 @@ impl CredentialUse {
             found |= overwrite(bytes, spelling.as_bytes());
         }
         found
+    }
+}
+
+impl CredentialUse {
+    /// Returns a failure without the secret: some servers repeat the key that they refuse, and what they
+    /// say is printed, logged and stored.
+    #[must_use]
+    pub(crate) fn masked(&self, mut error: ProviderError) -> ProviderError {
+        error.message = self.masked_text(error.message);
+        error.code = error.code.map(|code| self.masked_text(code));
+        if !error.details.is_empty() {
+            let details = serde_json::to_string(&error.details).unwrap_or_default();
+            error.details = serde_json::from_str(&self.masked_text(details)).unwrap_or_default();
+        }
+        error
+    }
+
+    /// Returns a text without the secret.
+    #[must_use]
+    pub(crate) fn masked_text(&self, text: String) -> String {
+        let mut bytes = text.into_bytes();
+        let _ = self.mask(&mut bytes);
+        // Stars over whole occurrences of a text leave text.
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
