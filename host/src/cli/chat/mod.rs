@@ -238,9 +238,9 @@ Output:
   \"usage\",\"time_to_first_ms\",\"total_ms\"}}. An error is a line on stderr.
 
 Recording:
-  --record FILE writes what the plugin was given (your prompt, the answers' heads and bodies, with their
-  cuts) and what it gave (requests, events), as lines of JSON that only you can read. There is no
-  credential in it: none ever reaches a plugin, and where an answer repeats it, stars stand.
+  --record FILE writes what the plugin was given (your prompt, the answers' heads and bodies, with
+  their cuts) and what it gave (requests, events), as lines of JSON that only you can read. There is
+  no credential in it: none ever reaches a plugin, and where an answer repeats it, stars stand.
 
 Examples:
   maestro chat -m anthropic/MODEL 'Why is the sky blue?'
