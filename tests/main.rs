@@ -28,4 +28,5 @@ mod tidy;
 mod transport;
 mod upstream;
 mod vendor;
+mod watch;
 mod worker;

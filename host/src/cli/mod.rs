@@ -23,6 +23,7 @@ mod login;
 mod models;
 mod output;
 mod plugin;
+mod plugin_quarantine;
 mod providers;
 mod sessions;
 mod table;

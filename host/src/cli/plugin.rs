@@ -6,13 +6,14 @@ use crate::{
     cli::{
         Outcome,
         output::{Document, Output},
+        plugin_quarantine::{self, QuarantineArgs},
         providers::words,
         table::{Sheet, Table},
     },
     maestro::{Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust`.
+/// `maestro plugin list|inspect|trust|untrust|quarantine`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -46,6 +47,8 @@ enum PluginCommand {
         #[arg(value_name = "ID")]
         plugin: String,
     },
+    /// List what is withheld because it crashes, or let it run again
+    Quarantine(QuarantineArgs),
     /// Let a plugin run in a worker again
     Untrust {
         /// A plugin's id
@@ -69,6 +72,7 @@ pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outco
             let plugin = maestro.inspect_plugin(&plugin)?;
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
+        PluginCommand::Quarantine(args) => plugin_quarantine::run(args, maestro, output),
         PluginCommand::Trust { plugin } => {
             let trusted = maestro.trust_plugin(&plugin)?;
             if output.is_json() {
@@ -96,8 +100,17 @@ fn list(
     maestro: &Maestro,
     output: &Output,
 ) -> Outcome {
-    let mut table =
-        Table::new(&["PLUGIN", "VERSION", "FROM", "RUNS", "STATE", "HASH", "PROVIDERS", "FILE"]);
+    let mut table = Table::new(&[
+        "PLUGIN",
+        "VERSION",
+        "FROM",
+        "RUNS",
+        "GEN",
+        "STATE",
+        "HASH",
+        "PROVIDERS",
+        "FILE",
+    ]);
     for plugin in plugins {
         let more = plugin.providers.len().saturating_sub(MAX_PROVIDERS);
         let mut providers: Vec<_> = plugin.providers.iter().take(MAX_PROVIDERS).cloned().collect();
@@ -109,6 +122,7 @@ fn list(
             plugin.version.clone(),
             from(plugin).to_owned(),
             plugin.tier.to_owned(),
+            plugin.generation.to_string(),
             plugin.state.to_owned(),
             plugin.hash.chars().take(SHORT_HASH).collect(),
             providers.join(", "),
@@ -148,7 +162,9 @@ fn sheet(plugin: &PluginInfo) -> Sheet {
     sheet.line("size", format!("{} bytes", plugin.size));
     sheet.line("hash", plugin.hash.clone());
     sheet.line("from", from(plugin));
+    sheet.line("generation", plugin.generation.to_string());
     sheet.line("state", plugin.state);
+    sheet.line("withheld", plugin.withheld.as_ref().map(ToString::to_string).unwrap_or_default());
     sheet.line("contract", plugin.contract.clone());
     sheet.line("panics", plugin.panic.clone());
     sheet.line("runs", plugin.tier);
@@ -170,7 +186,7 @@ fn from(plugin: &PluginInfo) -> &'static str {
 }
 
 /// Digits of a hash that a row shows.
-const SHORT_HASH: usize = 12;
+pub(super) const SHORT_HASH: usize = 12;
 
 /// Most providers that a row names.
 const MAX_PROVIDERS: usize = 4;
