@@ -137,8 +137,8 @@ fn a_conversation_goes_on() {
     assert!(shown.stdout.contains("where to?"), "{}", shown.stdout);
     test.args(["conversations", "show", "tripp"])
         .stderr(
-            "error: conversation `tripp` does not exist\n\n\
-             hint: run `maestro conversations list`\n",
+            "error: no conversation `tripp`\n\n\
+             hint: did you mean `trip`?\n",
         )
         .failure(2)
         .args(["conversations", "delete", "trip"])

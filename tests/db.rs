@@ -267,7 +267,7 @@ fn a_new_key_retires_the_old_one() {
     fs::set_permissions(&mine, fs::Permissions::from_mode(0o600)).unwrap();
     let said = test.args_of(["db", "rekey", "--new-key-file", mine.to_str().unwrap()]);
     assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
-    assert!(said.stderr.contains("now name file"), "{}", said.stderr);
+    assert!(said.stderr.contains("now write `key = { file = "), "{}", said.stderr);
     let said = test.args_of(["sessions", "list"]);
     assert_eq!(said.status.code(), Some(5), "{}", said.stderr);
     let config = format!("{}[store]\nkey = {{ file = {:?} }}\n", config(&upstream), mine);

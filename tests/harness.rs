@@ -262,6 +262,17 @@ impl Running {
         self.stderr.wait_until(|said| said.contains(text))
     }
 
+    /// Returns what it has said on stderr so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        self.stderr.wait(|_| true)
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
     /// Interrupts it as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -380,7 +391,7 @@ pub(crate) fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
 }
 
 /// Compares with `[..]` standing for anything within a line.
-fn matches(expected: &str, found: &str) -> bool {
+pub(crate) fn matches(expected: &str, found: &str) -> bool {
     let (expected, found): (Vec<_>, Vec<_>) =
         (expected.split('\n').collect(), found.split('\n').collect());
     expected.len() == found.len()

@@ -213,6 +213,19 @@ fn a_vendors_own_login_is_read_in_place_at_each_use() {
 }
 
 #[test]
+fn a_login_that_cannot_be_read_is_said_to_be_skipped_before_anything_is_stored() {
+    let upstream = upstream();
+    let test = profiled(&upstream, "canary", FAR);
+    fs::set_permissions(credentials(&test), fs::Permissions::from_mode(0o644)).unwrap();
+    let plan = json(&test, &["sessions", "import", "--from", "profiles", "--json"]);
+    assert!(finds(&plan)[0].contains("has mode 0644, expected 0600"), "{:?}", finds(&plan));
+    // One that has only expired is taken: its tool will renew it.
+    login_there(&test, "canary", 5);
+    let plan = json(&test, &["sessions", "import", "--from", "profiles", "--json"]);
+    assert!(!finds(&plan)[0].contains("expired"), "{:?}", finds(&plan));
+}
+
+#[test]
 fn a_login_of_another_tool_is_bound_and_never_renewed() {
     let (good, evil) = (upstream(), upstream());
     let test = profiled(&good, "canary", FAR);

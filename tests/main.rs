@@ -4,6 +4,7 @@
 //! that misbehaves on demand. Nothing here sleeps, uses a fixed port or leaves this machine.
 
 mod ask;
+mod authoring;
 mod authority;
 mod browser;
 mod chat;
@@ -13,6 +14,7 @@ mod contract;
 mod crash;
 mod db;
 mod evolution;
+mod gateway;
 mod harness;
 mod import;
 mod lifecycle;
@@ -26,6 +28,7 @@ mod servers;
 mod sessions;
 mod tidy;
 mod transport;
+mod trial;
 mod upstream;
 mod vendor;
 mod watch;

@@ -401,7 +401,7 @@ fn a_missing_client_or_fact_says_what_to_write() {
             "error: the login at `faulty-issuer` failed\n  caused by: provider `faulty-issuer` needs \
              an OAuth client of your own, and none is configured\n\nhint: make a client of type \
              desktop (or native) at https://faulty.invalid/docs, then add to the file that `maestro \
-             config path` names:\n\n[providers.faulty-issuer.oauth]\nclient_id = \"…\"\n\n"
+             config path` names:\n\n[providers.faulty-issuer.oauth]\nclient_id = \"…\"\n"
         ),
         "{error}"
     );

@@ -454,6 +454,27 @@ fn a_caller_that_goes_away_does_not_stop_the_renewal() {
 }
 
 #[test]
+fn the_program_does_not_end_before_new_tokens_are_stored() {
+    let scene = Scene::with(|tokens| {
+        tokens.obtained_at = Some(now_s() - 3500);
+        tokens.expires_at = Some(now_s() + 100);
+    });
+    scene.authority.state().hold = Gate::new();
+    let gate = scene.authority.state().hold.clone();
+    let running = scene.test.begin(["chat", "-m", MODEL, "hello"], "");
+    running.wait_for_stdout("hi");
+    scene.authority.upstream().wait_for_requests(2);
+    // The answer is complete, and nothing but the renewal keeps the program.
+    let said = running.wait_for_stderr("new tokens are under way");
+    assert!(said.contains("waiting for them"), "{said}");
+    scene.holds(1);
+    gate.open();
+    assert!(running.wait().status.success());
+    scene.holds(2);
+    assert_eq!((scene.authority.asked(), scene.authority.state().reused), (1, 0));
+}
+
+#[test]
 fn what_happens_to_the_session_meanwhile_stands() {
     let scene = Scene::new();
     let gate = Gate::new();

@@ -521,3 +521,22 @@ fn a_caller_has_only_so_much_patience() {
     let call = Call::default().deadline(Some(Duration::from_millis(2_000)));
     assert_eq!(failure(&stage.ask_with(question(), call)).kind, ErrorKind::RateLimited);
 }
+
+#[test]
+fn a_vendor_that_repeats_the_key_is_not_quoted() {
+    for vendor in vendors() {
+        let key = vendor.key;
+        let stage = vendor.stage(move |_, _| {
+            let words = format!("Incorrect API key provided: {key}.");
+            let error = serde_json::json!({"type": "error", "error": {"message": words,
+                "type": "authentication_error", "code": key, "status": "UNAUTHENTICATED"}});
+            Reply::json(401, &error.to_string())
+        });
+        let answer = stage.ask(question());
+        let error = failure(&answer);
+        assert_eq!(error.kind, ErrorKind::Authentication, "{}", stage.name());
+        assert!(!format!("{error:?}").contains(key), "{}: {error:?}", stage.name());
+        let stored = wait(stage.maestro.list_sessions(None)).unwrap();
+        assert!(!format!("{stored:?}").contains(key), "{}: {stored:?}", stage.name());
+    }
+}

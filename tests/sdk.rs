@@ -299,7 +299,7 @@ fn official_sdks_understand_what_our_encoders_write() {
 }
 
 /// Returns a Python that has the SDKs; makes one below `target/`, once for each list of versions.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let list = workspace().join("tests/sdk/requirements.txt");
     let wanted = fs::read_to_string(&list).unwrap();
     let exe = std::env::current_exe().unwrap();
@@ -307,6 +307,9 @@ fn python() -> Option<PathBuf> {
     let target = exe.ancestors().nth(3)?;
     let venv = target.join("python-sdks");
     let (stamp, python) = (venv.join("installed.txt"), venv.join("bin/python"));
+    // Tests are processes of their own; the first one installs, the others wait for it.
+    let lock = fs::File::create(target.join("python-sdks.lock")).ok()?;
+    lock.lock().ok()?;
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Some(python);
     }

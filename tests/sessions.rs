@@ -210,7 +210,7 @@ fn a_key_goes_nowhere_but_where_it_was_approved_for() {
     let test = test.config(config(&evil));
     let maestro = test.maestro();
     let changed = format!(
-        "session `faulty-keyed:work_lab@api_key` was approved for something else: it would now also \
+        "session `faulty-keyed:work_lab@api_key` needs approval: it would now also \
          be sent to {}",
         evil.origin()
     );
@@ -255,7 +255,7 @@ fn another_plugin_that_claims_the_provider_gets_no_key() {
     wait(async {
         assert_eq!(
             chat(&maestro, "faulty-keyed/m", &[]).await.problem(),
-            "session `faulty-keyed:work_lab@api_key` was approved for something else: plugin \
+            "session `faulty-keyed:work_lab@api_key` needs approval: plugin \
              `faulty` became `faulti`"
         );
         assert_eq!(upstream.connections(), 0);

@@ -1,19 +1,18 @@
 //! Anthropic Messages, under both of its API versions.
 //!
-//! The client's half: [`encode_request`] and [`encode_count_request`] under the [`Quirks`] of a
+//! The client's half: [`encode_request`] under the [`Quirks`] of a
 //! server, [`Decoder`] for the stream or the whole answer, [`error`] for failures, [`models`],
-//! [`decode_count`]. The server's half: [`decode_request`], [`Encoder`] and [`encode_response`],
-//! [`error::encode`], [`models::encode`], [`encode_count`].
+//! [`tokens`]. The server's half: [`decode_request`], [`Encoder`] and [`encode_response`],
+//! [`error::encode`], [`models::encode`], [`tokens::encode`].
 //!
 //! A turn of this format is a list of blocks. What the neutral vocabulary types becomes typed; every
 //! other block is kept as an opaque one, byte for byte, because server tools want theirs back.
 
 pub mod error;
 pub mod models;
+pub mod tokens;
 
-mod count;
 mod encoder;
-mod fields;
 mod inbound;
 mod limits;
 mod messages;
@@ -27,11 +26,11 @@ mod tools;
 mod usage;
 mod wire;
 
-pub use count::{decode_count, encode_count};
-pub use encoder::{Encoder, Head};
+pub use crate::head::Head;
+pub use encoder::Encoder;
 pub use inbound::{Decoded, decode_request};
 pub use quirks::{Effort, Quirks, Version};
-pub use request::{encode_count_request, encode_request};
+pub use request::encode_request;
 pub use response::encode_response;
 pub use stream::Decoder;
 

@@ -16,11 +16,9 @@ pub mod models;
 pub mod route;
 pub mod tokens;
 
-mod base64;
 mod calls;
 mod contents;
 mod encoder;
-mod fields;
 mod finish;
 mod inbound;
 mod media;
@@ -34,7 +32,8 @@ mod tools;
 mod usage;
 mod wire;
 
-pub use encoder::{Encoder, Head, Layout, encode_response};
+pub use crate::head::Head;
+pub use encoder::{Encoder, Layout, encode_response};
 pub use inbound::{Decoded, decode_request};
 pub use request::encode_request;
 pub use settings::Settings;

@@ -13,7 +13,14 @@ pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 
+mod base64;
+mod failure;
+mod fields;
+mod head;
+mod json;
 mod lenient;
 mod loss;
+mod models;
+mod sound;
 
 pub use loss::{Encoded, Loss, RequestError};

@@ -1,12 +1,14 @@
 //! What a wire format could not carry.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
     exchange::Outbox,
     http::Body,
+    kit::body::Object,
 };
+use serde_json::Value;
 
 /// A piece of a request that the wire format, or the server behind it, cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ impl fmt::Display for Loss {
     }
 }
 
+/// What is wrong with a word that only a newer contract knows.
+pub(crate) const NEWER: &str = "is of a newer contract";
+
 /// A request body, and what it does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +69,24 @@ impl Encoded {
     }
 }
 
+/// Writes options that stand at `place` as fields, except those that have a typed place.
+pub(crate) fn options(
+    options: &BTreeMap<String, Value>,
+    is_typed: impl Fn(&str) -> bool,
+    place: &str,
+    o: &mut Object<'_>,
+    losses: &mut Vec<Loss>,
+) {
+    for (name, value) in options {
+        if is_typed(name) {
+            let dot = if place.is_empty() { "" } else { "." };
+            losses.push(Loss::dropped(format!("{place}{dot}options.{name}"), "has a typed field"));
+        } else {
+            o.field(name, value);
+        }
+    }
+}
+
 /// Warns the client of each loss.
 pub(crate) fn warn(losses: &mut Vec<Loss>, out: &mut Outbox<'_>) {
     for loss in losses.drain(..) {
@@ -82,7 +105,9 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Makes a refusal; with an empty field, of the body as a whole.
+    #[must_use]
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }

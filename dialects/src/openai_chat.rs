@@ -18,11 +18,12 @@ mod inbound;
 mod messages;
 mod quirks;
 mod request;
-pub(crate) mod sources;
+mod sources;
 mod stream;
 mod wire;
 
-pub use encoder::{Encoder, Head, encode_response};
+pub use crate::head::DatedHead as Head;
+pub use encoder::{Encoder, encode_response};
 pub use inbound::{Decoded, decode_request};
 pub use quirks::{MaxTokensField, Quirks, ReasoningBack, SystemRole, ToolIds};
 pub use request::encode_request;

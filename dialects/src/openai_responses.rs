@@ -24,7 +24,8 @@ mod request;
 mod stream;
 mod wire;
 
-pub use encoder::{Encoder, Head, encode_response};
+pub use crate::head::DatedHead as Head;
+pub use encoder::{Encoder, encode_response};
 pub use inbound::{Decoded, decode_request};
 pub use namespaces::Namespaces;
 pub use quirks::Quirks;

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::{
     exchange::Retries,
     plugin::{tier::Isolation, worker::Budgets},
+    router::{Alias, ModelRef},
     session::{KeySource, SessionName},
     suggest::nearest,
 };
@@ -36,6 +37,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// How long to wait for upstreams.
     pub timeouts: Timeouts,
+    /// Names of the user's own for models.
+    pub aliases: BTreeMap<String, Alias>,
+    /// The gateway.
+    pub serve: ServeConfig,
     /// How often a failed request is sent again.
     pub retries: Retries,
 }
@@ -292,6 +297,48 @@ impl Default for Timeouts {
     }
 }
 
+/// `[serve]`: the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServeConfig {
+    /// Where to listen.
+    pub listen: String,
+    /// Names by which the gateway is called, beside those of this machine.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may call it.
+    pub origins: Vec<String>,
+    /// Most connections at once; more wait to be accepted.
+    pub max_connections: u32,
+    /// Longest body of a request.
+    pub max_body_bytes: usize,
+    /// Until the head of a request is complete, also of the next one on a connection.
+    pub header_timeout_ms: u64,
+    /// Until the body of a request is complete.
+    pub body_timeout_ms: u64,
+    /// Longest silence in a stream before a sign of life is sent.
+    pub heartbeat_ms: u64,
+    /// How long streams may go on after the gateway was told to stop.
+    pub drain_ms: u64,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:4141".into(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            max_connections: 16_384,
+            // Anthropic's limit, the largest of the vendors'.
+            max_body_bytes: 32 << 20,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 120_000,
+            heartbeat_ms: 15_000,
+            drain_ms: 30_000,
+        }
+    }
+}
+
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -402,6 +449,18 @@ impl Config {
                 return Err((format!("`[sessions.{name}]`: `command` is empty"), None));
             }
         }
+        for (name, alias) in &self.aliases {
+            let mut targets = alias.targets().peekable();
+            if targets.peek().is_none() {
+                return Err((format!("`[aliases]`: `{name}` stands for nothing"), None));
+            }
+            for target in targets {
+                target.parse::<ModelRef>().map_err(|error| {
+                    let hint = "an alias stands for `provider/model`, `provider:session/model`";
+                    (format!("`[aliases]`: `{name}`: {error}"), Some(hint.to_owned()))
+                })?;
+            }
+        }
         Ok(())
     }
 }
@@ -463,6 +522,13 @@ mod tests {
             key = { command = ["pass", "show", "maestro"] }
             [timeouts]
             connect_ms = 5
+            [aliases]
+            fast = ["anthropic:work_claude/claude-haiku-x", "openai/gpt-y-mini"]
+            [aliases.pool]
+            targets = [{ ref = "openai/gpt-y", weight = 2 }, { ref = "lab/model" }]
+            strategy = "weighted"
+            [serve]
+            listen = "127.0.0.1:4141"
         "#;
         let config = Config::parse(text, Path::new("c.toml")).unwrap();
         let lab = &config.providers["lab"];
@@ -496,6 +562,12 @@ mod tests {
         );
         let (message, _) = refusal("[sessions.w]\nprovider = \"a\"\nenv = \"X\"\n");
         assert!(message.starts_with("c.toml: `[sessions.w]`: invalid session name"), "{message}");
+        let (message, _) = refusal("[aliases]\nfast = 7\n");
+        assert!(message.contains("expected a model ref, a list of them"), "{message}");
+        let (message, _) = refusal("[aliases]\nfast = [\"gpt\"]\n");
+        assert_eq!(message, "c.toml: `[aliases]`: `fast`: expected `provider/model`, found `gpt`");
+        let (message, _) = refusal("[aliases]\nfast = []\n");
+        assert_eq!(message, "c.toml: `[aliases]`: `fast` stands for nothing");
         let (message, _) = refusal("[providers.Big]\n");
         assert!(message.contains("invalid provider id `Big`"), "{message}");
         let (message, _) = refusal("a = [\n");

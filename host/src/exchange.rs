@@ -2,7 +2,8 @@
 //!
 //! [`driver`] is the loop, [`grammar`] is the contract's check of the order of events, [`blobs`] keeps
 //! large bytes out of the plugin, `cancel` says the last word of one that is dropped, `issuers` keeps one
-//! vendor's tokens from the next, [`retry`] judges whether a failed request is worth another try. Who is
+//! vendor's tokens from the next, [`recording`] writes an exchange down and
+//! [`replay`] runs it again, [`retry`] judges whether a failed request is worth another try. Who is
 //! asked and with which session is decided before, in the facade.
 
 pub mod blobs;
@@ -10,6 +11,8 @@ mod cancel;
 pub mod driver;
 pub mod grammar;
 mod issuers;
+pub mod recording;
+pub mod replay;
 pub mod retry;
 
 pub use driver::{Delivery, Driver, ExchangeError, Order};

@@ -7,14 +7,19 @@
 
 mod ask;
 mod asking;
+mod catalog;
 mod choice;
+mod clients;
 mod conversations;
 mod db;
 mod doctor;
 mod error;
 mod import;
+mod install;
 mod live;
 mod login;
+mod replay;
+mod routing;
 mod sessions;
 mod tokens;
 mod unnamed;
@@ -43,13 +48,17 @@ pub use crate::{
         watch::{Watch, WatchError},
     },
 };
-pub use ask::{Call, ChatStream};
+pub use ask::{Call, ChatStream, Listing};
+pub use catalog::SessionOf;
+pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
 pub use error::Error;
 pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
+pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
+pub use replay::ReplayedExchange;
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
@@ -93,6 +102,8 @@ struct Inner {
     sessions: OnceCell<Arc<Sessions>>,
     /// What `MAESTRO_SESSION` says.
     env_session: Option<String>,
+    catalog: catalog::Catalog,
+    clients: clients::Clients,
     /// Who is told of what works and should not be relied on; without one, the log.
     warner: OnceLock<Warner>,
 }
@@ -128,9 +139,20 @@ impl Maestro {
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
+        let (catalog, clients) = Default::default();
         let warner = OnceLock::new();
-        let inner =
-            Inner { home, config, plugins, transport, refresher, sessions, env_session, warner };
+        let inner = Inner {
+            home,
+            config,
+            plugins,
+            transport,
+            refresher,
+            sessions,
+            env_session,
+            catalog,
+            clients,
+            warner,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -410,6 +432,11 @@ fn open_store(home: &Home, config: &StoreConfig) -> Result<Arc<Sessions>, Error>
         key = next;
     }
     Ok(Arc::new(Sessions::open(Arc::new(store), key, now_s())?))
+}
+
+/// Returns the time in Unix seconds.
+pub(crate) fn unix_time_s() -> u64 {
+    now_s().cast_unsigned()
 }
 
 fn now_s() -> i64 {

@@ -13,6 +13,7 @@
 
 pub mod generations;
 pub mod honesty;
+pub mod install;
 pub mod judge;
 pub mod load;
 pub mod object;

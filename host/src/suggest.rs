@@ -21,7 +21,10 @@ pub fn several<'a>(
             (likeness > 0.8 || held).then_some(((likeness * -1e6) as i64, candidate))
         })
         .collect();
-    near.sort_unstable();
+    // Where two differ by their case alone, the one in the case that was typed was meant.
+    near.sort_unstable_by_key(|(unlike, candidate)| {
+        (*unlike, strsim::osa_distance(word, candidate), *candidate)
+    });
     near.dedup();
     near.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
@@ -36,6 +39,8 @@ mod tests {
         assert_eq!(nearest("antropic", words), Some("anthropic"));
         assert_eq!(nearest("OpenAI", words), Some("openai"));
         assert_eq!(nearest("xyzzy", words), None);
+        assert_eq!(nearest("wrok", ["WORK", "work"]), Some("work"));
+        assert_eq!(nearest("WROK", ["WORK", "work"]), Some("WORK"));
         assert_eq!(several("open", words, 3), ["openai", "openrouter"]);
     }
 }

@@ -1,4 +1,5 @@
-//! Builds and installs a release: the program and the plugins that come with it.
+//! Builds and installs a release: the program, the plugins that come with it, and the sources that
+//! authors of others build against.
 
 use std::{
     fs,
@@ -7,13 +8,16 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::run;
+use crate::{run, sdk};
 
 /// Plugins that come with the program.
 const BUNDLED: &[&str] = &["anthropic", "echo", "gemini", "openai", "openai-compatible"];
 
 /// Where plugins are, relative to the prefix. The host looks there from its own place.
 const PLUGINS: &str = "lib/maestro/plugins";
+
+/// Where the contract's sources are, relative to the prefix. `maestro plugin new` looks there.
+const SDK: &str = "share/maestro/sdk";
 
 /// What was built.
 pub(crate) struct Dist {
@@ -44,6 +48,7 @@ pub(crate) fn dist_with(plugins: &[&str]) -> Result<Dist> {
         let name = library_name(plugin);
         place(&built.join(&name), &folder.join(PLUGINS).join(&name))?;
     }
+    sdk::write(&run::root(), &folder.join(SDK))?;
     let program = folder.join("bin/maestro");
     Ok(Dist { folder, program })
 }
@@ -56,6 +61,7 @@ pub(crate) fn install(prefix: &Path) -> Result<()> {
         let name = Path::new(PLUGINS).join(library_name(plugin));
         place(&built.folder.join(&name), &prefix.join(&name))?;
     }
+    sdk::write(&built.folder.join(SDK), &prefix.join(SDK))?;
     println!("installed {}", prefix.join("bin/maestro").display());
     Ok(())
 }

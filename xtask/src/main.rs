@@ -4,6 +4,7 @@ mod bench;
 mod dist;
 mod quickstart;
 mod run;
+mod sdk;
 mod upstream;
 
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ const HELP: &str = "\
 cargo xtask quickstart            builds into dist/ and proves the product in a temporary home
 cargo xtask test [FILTER…]        builds what the tests load, then passes every test
 cargo xtask dist                  builds the host and the bundled plugins into dist/
-cargo xtask install --prefix P    puts dist/ below P: P/bin/maestro, P/lib/maestro/plugins
+cargo xtask install --prefix P    puts dist/ below P: P/bin/maestro, P/lib/maestro/plugins,
+                                  P/share/maestro/sdk
 cargo xtask bench                 measures the budgets and prints them beside their goals
 ";
 

@@ -8,25 +8,8 @@ use plugin_api::{
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{DIALECT, error, sources, token, usage};
-
-/// What an answer is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id, for example `msg_…`.
-    pub id: String,
-    /// The model's name, as the client knows it.
-    pub model: String,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
-        Self { id: id.into(), model: model.into() }
-    }
-}
+use super::{DIALECT, Head, error, sources, token, usage};
+use crate::json::push;
 
 /// Writes events as server-sent ones, from `message_start` to `message_stop`.
 ///
@@ -318,9 +301,4 @@ fn send(name: &str, data: &Value, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\ndata: ");
     push(out, data);
     out.extend_from_slice(b"\n\n");
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

@@ -2,14 +2,15 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    exchange::Timestamp,
-    http::Headers,
-    kit::{call::Response, failure as kit_failure},
+    kit::call::Response,
 };
 use serde_json::{Value, json};
 
 use super::limits;
-use crate::loss::RequestError;
+use crate::{
+    failure::{gave_up, one_line, refused},
+    loss::RequestError,
+};
 
 /// Turns an answer with a failed status into an error.
 ///
@@ -18,10 +19,7 @@ use crate::loss::RequestError;
 #[must_use]
 pub fn failure(response: &Response) -> ProviderError {
     let (headers, now) = (&response.headers, response.now);
-    let mut error = kit_failure::status(response.status, headers, &response.body, now);
-    if headers.first("x-should-retry") == Some("true") {
-        error.retryable = Some(true);
-    }
+    let mut error = refused(response);
     if let Ok(value) = serde_json::from_slice(&response.body) {
         Facts::of(&value).apply(&mut error);
     }
@@ -37,10 +35,7 @@ pub fn failure(response: &Response) -> ProviderError {
 /// Turns a failure that came inside a stream, after HTTP 200, into an error.
 #[must_use]
 pub fn in_stream(json: &[u8]) -> ProviderError {
-    // The connection was good and the server gave up: unless it says more, it may work next time.
-    let mut error = kit_failure::status(200, &Headers::default(), json, Timestamp::default());
-    error.kind = ErrorKind::Unavailable;
-    error.status = None;
+    let mut error = gave_up(json);
     if let Ok(value) = serde_json::from_slice(json) {
         Facts::of(&value).apply(&mut error);
     }
@@ -182,19 +177,6 @@ fn is_too_long(text: &str) -> bool {
         .iter()
         .any(|phrase| text.contains(phrase))
 }
-
-/// Joins a vendor's text to one line, bounded, without its final period.
-pub(super) fn one_line(text: &str) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let joined = joined.strip_suffix('.').unwrap_or(&joined);
-    match joined.char_indices().nth(MESSAGE_CHARS) {
-        Some((at, _)) => format!("{}…", &joined[..at]),
-        None => joined.to_owned(),
-    }
-}
-
-/// Most characters of a vendor's text that an error carries.
-const MESSAGE_CHARS: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -5,17 +5,17 @@ mod blocks;
 use std::collections::BTreeMap;
 
 use plugin_api::chat::{
-    ChatRequest, Content, FunctionTool, JsonSchema, Message, Opaque, ReasoningSettings,
-    ResponseFormat, Role, ToolChoice, ToolDefinition, ToolKind,
+    CacheControl, ChatRequest, Content, FunctionTool, JsonSchema, Message, Opaque,
+    ReasoningSettings, ResponseFormat, Role, ToolChoice, ToolDefinition, ToolKind,
 };
 use serde_json::{Value, value::RawValue};
 
 use self::blocks::content;
-use super::{
-    DIALECT,
-    fields::{Fields, read},
+use super::DIALECT;
+use crate::{
+    fields::Fields,
+    loss::{Loss, RequestError},
 };
-use crate::loss::{Loss, RequestError};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,15 +36,11 @@ pub struct Decoded {
 ///
 /// Names the field that cannot be read.
 pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
-    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields::of(body, "")?;
+    let mut fields = Fields::of_body(body)?;
     let mut losses = Vec::new();
     let model: String = fields.require("model")?;
     let mut messages = system(&mut fields)?;
-    let list: Vec<&RawValue> = match fields.raw("messages") {
-        Some(json) => read(json, || "messages".into())?,
-        None => return Err(RequestError::new("messages", "is missing")),
-    };
+    let list: Vec<&RawValue> = fields.require("messages")?;
     for (at, raw) in list.into_iter().enumerate() {
         messages.push(message(raw.get(), &format!("messages[{at}]"))?);
     }
@@ -75,19 +71,17 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
 }
 
 fn system(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestError> {
-    let Some(json) = fields.raw("system") else { return Ok(Vec::new()) };
-    let parts = content(json, "system")?;
+    let Some(raw) = fields.raw("system") else { return Ok(Vec::new()) };
+    let parts = content(raw.get(), "system")?;
     let message = Message::new(Role::System, parts);
     Ok(Some(message).filter(|message| !message.parts.is_empty()).into_iter().collect())
 }
 
 fn message(json: &str, place: &str) -> Result<Message, RequestError> {
-    let mut fields = Fields::of(json, place)?;
+    let mut fields = Fields::new(json, place)?;
     let role: String = fields.require("role")?;
-    let Some(json) = fields.raw("content") else {
-        return Err(RequestError::new(fields.place("content"), "is missing"));
-    };
-    let parts = content(json, &fields.place("content"))?;
+    let raw = fields.raw("content").ok_or_else(|| fields.missing("content"))?;
+    let parts = content(raw.get(), &fields.at("content"))?;
     let is_result = |content: &Content| matches!(content, Content::ToolResult(_));
     let role = match &*role {
         "system" => Role::System,
@@ -99,20 +93,17 @@ fn message(json: &str, place: &str) -> Result<Message, RequestError> {
         "user" => Role::User,
         role => {
             let message = format!("`{}` is not a role", role.escape_debug());
-            return Err(RequestError::new(fields.place("role"), message));
+            return Err(fields.error("role", message));
         }
     };
     Ok(Message::new(role, parts))
 }
 
 fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<(), RequestError> {
-    let list: Vec<&RawValue> = match fields.raw("tools") {
-        Some(json) => read(json, || "tools".into())?,
-        None => Vec::new(),
-    };
+    let list: Vec<&RawValue> = fields.take("tools")?.unwrap_or_default();
     for (at, raw) in list.into_iter().enumerate() {
-        let mut tool = Fields::of(raw.get(), format!("tools[{at}]"))?;
-        if tool.word("type").is_some_and(|kind| kind != "custom") {
+        let mut tool = Fields::new(raw.get(), format!("tools[{at}]"))?;
+        if tool.peek("type").is_some_and(|kind| kind != "custom") {
             request.tools.push(ToolDefinition::Provider(Opaque::new(DIALECT, raw.get())));
             continue;
         }
@@ -121,12 +112,11 @@ fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<(), Reque
         function.description = tool.take("description")?;
         function.parameters = tool.take("input_schema")?;
         function.strict = tool.take("strict")?;
-        function.cache = tool.cache()?;
-        function.options = tool.rest();
+        function.cache = cache(&mut tool)?;
+        function.options = tool.rest().collect();
         request.tools.push(ToolDefinition::Function(function));
     }
-    let Some(json) = fields.raw("tool_choice") else { return Ok(()) };
-    let mut choice = Fields::of(json, "tool_choice")?;
+    let Some(mut choice) = fields.object("tool_choice")? else { return Ok(()) };
     request.parallel_tool_calls =
         choice.take("disable_parallel_tool_use")?.map(|disabled: bool| !disabled);
     request.tool_choice = Some(match &*choice.require::<String>("type")? {
@@ -136,7 +126,7 @@ fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<(), Reque
         "tool" => ToolChoice::Tool { name: choice.require("name")?, kind: ToolKind::Function },
         _ => {
             let message = "expected `auto`, `any`, `tool` or `none`";
-            return Err(RequestError::new("tool_choice.type", message));
+            return Err(choice.error("type", message));
         }
     });
     Ok(())
@@ -180,8 +170,7 @@ fn output_config(
     request: &mut ChatRequest,
     reasoning: &mut ReasoningSettings,
 ) -> Result<(), RequestError> {
-    let Some(json) = fields.raw("output_config") else { return Ok(()) };
-    let mut config = Fields::of(json, "output_config")?;
+    let Some(mut config) = fields.object("output_config")? else { return Ok(()) };
     reasoning.effort = config.take("effort")?;
     if let Some(format) = config.take::<Value>("format")? {
         if format["type"] != "json_schema" {
@@ -192,11 +181,25 @@ fn output_config(
         request.response_format =
             Some(ResponseFormat::JsonSchema(JsonSchema::new(FORMAT_NAME, schema)));
     }
-    let rest = config.rest();
+    let rest: BTreeMap<_, _> = config.rest().collect();
     if !rest.is_empty() {
         request.options.insert("output_config".into(), serde_json::json!(rest));
     }
     Ok(())
+}
+
+/// Takes the mark that ends a prefix worth caching out of a block or a tool.
+fn cache(fields: &mut Fields<'_>) -> Result<Option<CacheControl>, RequestError> {
+    let wire: Option<Value> = fields.take("cache_control")?;
+    Ok(wire.map(|wire| {
+        let mut cache = CacheControl::default();
+        cache.ttl_seconds = match wire["ttl"].as_str() {
+            Some("1h") => Some(3600),
+            Some("5m") => Some(300),
+            _ => None,
+        };
+        cache
+    }))
 }
 
 /// The name of a form that came without one, for vendors that want it.

@@ -10,12 +10,9 @@ use plugin_api::{
 };
 
 use self::blocks::{Blocks, Side, is_nothing, is_plain, is_unsigned};
-pub(super) use self::marks::{Marks, options};
+pub(super) use self::marks::Marks;
 use super::Quirks;
-use crate::loss::Loss;
-
-/// What is wrong with a word that only a newer contract knows.
-pub(super) const NEWER: &str = "is of a newer contract";
+use crate::loss::{Loss, NEWER};
 
 /// Writes `system` and `messages`.
 ///

@@ -1,23 +1,12 @@
 //! Lists of models.
 
 use plugin_api::{
-    capability::Feature,
-    error::ProviderError,
-    http::Headers,
-    kit::{failure, time::rfc3339_ms},
-    operation::Model,
+    capability::Feature, error::ProviderError, kit::time::rfc3339_ms, operation::Model,
 };
 use serde_json::{Map, Value, json};
 
-/// One page of a list of models.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Page {
-    /// The models, newest first. Entries without an id are left out.
-    pub models: Vec<Model>,
-    /// The `after_id` of the next page; absent on the last.
-    pub next: Option<String>,
-}
+pub use crate::models::Page;
+use crate::{failure, models};
 
 /// Reads a page of models.
 ///
@@ -25,7 +14,7 @@ pub struct Page {
 ///
 /// `Protocol` when the body is none.
 pub fn decode(body: &[u8]) -> Result<Page, ProviderError> {
-    let malformed = || failure::malformed("a list of models", &Headers::default(), body);
+    let malformed = || failure::malformed("a list of models", body);
     let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     let Value::Object(mut object) = value else { return Err(malformed()) };
     let list = match object.remove("data") {
@@ -48,10 +37,7 @@ pub fn decode(body: &[u8]) -> Result<Page, ProviderError> {
 ///
 /// `Protocol` when the body is no model.
 pub fn decode_one(body: &[u8]) -> Result<Model, ProviderError> {
-    serde_json::from_slice(body)
-        .ok()
-        .and_then(model)
-        .ok_or_else(|| failure::malformed("a model", &Headers::default(), body))
+    models::decode_one(body, model)
 }
 
 /// Writes a list of models, all on one page.

@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Quirks, Version,
-    messages::{self, Marks, NEWER},
+    messages::{self, Marks},
     reasoning::{self, Plan},
     tools,
 };
-use crate::loss::{Encoded, Loss};
+use crate::loss::{Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///
@@ -29,12 +29,8 @@ pub fn encode_request(request: &ChatRequest, quirks: &Quirks) -> Result<Encoded,
     write(request, quirks, false)
 }
 
-/// Writes a request whose tokens are to be counted: the same without what does not change its prompt.
-///
-/// # Errors
-///
-/// As [`encode_request`].
-pub fn encode_count_request(
+/// Writes a request whose tokens are to be counted.
+pub(super) fn encode_count(
     request: &ChatRequest,
     quirks: &Quirks,
 ) -> Result<Encoded, ProviderError> {

@@ -12,7 +12,6 @@ use plugin_api::{
     kit::{
         self,
         call::Response,
-        failure,
         sse::{SseEvent, is_done},
         stream::incomplete,
     },
@@ -25,7 +24,10 @@ use super::{
     usage::{Tally, WireUsage},
     wire::{End, Event, Message},
 };
-use crate::loss::{Loss, warn};
+use crate::{
+    failure,
+    loss::{Loss, warn},
+};
 
 /// Turns an answer of Anthropic, or of a server that speaks its format, into events.
 ///
@@ -79,8 +81,7 @@ impl Decoder {
             }
             Err(_) if name == "error" => return Err(error::in_stream(data.as_bytes())),
             Err(_) => {
-                let headers = Headers::default();
-                return Err(failure::malformed("an event of a message", &headers, data.as_bytes()));
+                return Err(failure::malformed("an event of a message", data.as_bytes()));
             }
         };
         match event.kind.filled().unwrap_or(name) {
@@ -162,7 +163,7 @@ impl Decoder {
     }
 
     fn read_whole(&mut self, body: &[u8], out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        let malformed = || failure::malformed("a message", &Headers::default(), body);
+        let malformed = || failure::malformed("a message", body);
         let message: Message<'_> = serde_json::from_slice(body).map_err(|_| malformed())?;
         if is_failure(&message) {
             return Err(error::in_stream(body));
@@ -195,7 +196,7 @@ impl kit::Decoder for Decoder {
 
     fn head(&mut self, status: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
         if (200..300).contains(&status) {
-            let id = failure::request_id(headers).map(|id| ("request_id", id.into()));
+            let id = kit::failure::request_id(headers).map(|id| ("request_id", id.into()));
             let limits = limits::of(headers).map(|limits| ("rate_limits", limits));
             self.head = id.into_iter().chain(limits).collect();
         }
@@ -230,15 +231,9 @@ impl kit::Decoder for Decoder {
     }
 
     fn whole(&mut self, response: Response, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        if response.headers.content_type() == "text/html" {
-            return Err(failure::malformed("a stream", &response.headers, &response.body));
-        }
-        self.read_whole(&response.body, out).map_err(|mut error| {
-            if error.request_id.is_none() {
-                error.request_id = failure::request_id(&response.headers);
-            }
-            error
-        })?;
+        failure::refuse_html(&response)?;
+        self.read_whole(&response.body, out)
+            .map_err(|error| failure::identified(error, &response.headers))?;
         kit::Decoder::end(self, kit::Ended::Input, out)
     }
 
@@ -284,7 +279,7 @@ fn is_failure(message: &Message<'_>) -> bool {
 fn refused(details: Option<Value>) -> ProviderError {
     let details = details.unwrap_or_default();
     let why = details["explanation"].as_str().unwrap_or("the model refused to answer");
-    let mut error = ProviderError::new(ErrorKind::ContentPolicy, error::one_line(why));
+    let mut error = ProviderError::new(ErrorKind::ContentPolicy, failure::one_line(why));
     error.code = Some(details["category"].as_str().unwrap_or("refusal").to_owned());
     if details.is_object() {
         error.details.insert("stop_details".into(), details);

@@ -6,11 +6,8 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    DIALECT,
-    messages::{Marks, NEWER, options},
-};
-use crate::loss::Loss;
+use super::{DIALECT, messages::Marks};
+use crate::loss::{self, Loss, NEWER};
 
 /// Iterates over the tools that are sent: all, or those that the choice allows.
 fn offered(request: &ChatRequest) -> impl Iterator<Item = (usize, &ToolDefinition)> {
@@ -130,7 +127,7 @@ fn tool(
             }
             o.optional("strict", tool.strict.as_ref());
             marks.write(tool.cache.as_ref(), &field, o, losses);
-            options(&tool.options, TYPED, &field, o, losses);
+            loss::options(&tool.options, |name| TYPED.contains(&name), &field, o, losses);
         }),
         ToolDefinition::Custom(_) => {
             losses.push(Loss::fatal(field, "takes free text, which this format cannot offer"));

@@ -4,13 +4,13 @@
 
 use plugin_api::{
     error::ProviderError,
-    http::Headers,
-    kit::{failure, time::rfc3339_ms},
+    kit::time::rfc3339_ms,
     operation::{ContextChunk, ContextChunks},
 };
 use serde_json::{Value, json};
 
 use super::models::next_page;
+use crate::failure;
 
 /// What the name of every cached content begins with.
 pub const COLLECTION: &str = "cachedContents/";
@@ -24,7 +24,7 @@ pub const KIND: &str = "cached_content";
 ///
 /// `Protocol` when the body is no object, or its list is no list.
 pub fn decode(body: &[u8]) -> Result<ContextChunks, ProviderError> {
-    let malformed = || failure::malformed("cached contents", &Headers::default(), body);
+    let malformed = || failure::malformed("cached contents", body);
     let mut value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     if !value.is_object() {
         return Err(malformed());
@@ -48,7 +48,7 @@ pub fn decode_one(body: &[u8]) -> Result<ContextChunk, ProviderError> {
     serde_json::from_slice(body)
         .ok()
         .and_then(chunk)
-        .ok_or_else(|| failure::malformed("a cached content", &Headers::default(), body))
+        .ok_or_else(|| failure::malformed("a cached content", body))
 }
 
 /// Writes a page. Chunks of other kinds have no form here and are left out; moments lose what is less

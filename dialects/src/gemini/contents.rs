@@ -16,10 +16,7 @@ use super::{
     media::{self, Form},
     token,
 };
-use crate::loss::Loss;
-
-/// What is wrong with a word that only a newer contract knows.
-pub(super) const NEWER: &str = "is of a newer contract";
+use crate::loss::{self, Loss, NEWER};
 
 /// A part and its place in the request.
 type Placed<'a> = (String, &'a ContentPart);
@@ -221,13 +218,7 @@ impl Writer<'_> {
                 self.dropped(format!("{place}.continuity"), "is a token of another format");
             }
         }
-        for (name, value) in &part.options {
-            if is_typed_part_field(name) {
-                self.dropped(format!("{place}.options.{name}"), "has a typed field");
-            } else {
-                o.field(name, value);
-            }
-        }
+        loss::options(&part.options, is_typed_part_field, place, o, self.losses);
     }
 
     /// Reports what a medium says beside its bytes and the format does not carry.

@@ -2,8 +2,8 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::{Body, Headers},
-    kit::{body, failure},
+    http::Body,
+    kit::body,
     operation::{EmbedRequest, Embeddings},
 };
 use serde::Deserialize;
@@ -11,11 +11,10 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     error,
-    fields::Fields,
     route::{resource, short},
     usage::WireUsage,
 };
-use crate::{lenient::or_default, loss::RequestError};
+use crate::{failure, fields::Fields, lenient::or_default, loss::RequestError};
 
 /// Most texts of one batch.
 pub const MAX_BATCH: usize = 100;
@@ -64,7 +63,7 @@ pub fn encode_batch(request: &EmbedRequest, inputs: &[String]) -> Result<Body, P
 pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
     let answer: Answer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
-        Err(_) => return Err(failure::malformed("embeddings", &Headers::default(), body)),
+        Err(_) => return Err(failure::malformed("embeddings", body)),
     };
     if !answer.error.is_null() {
         return Err(error::in_stream(body));
@@ -102,11 +101,10 @@ struct Vector {
 /// Names the field at fault; what has no text is refused, and so are requests of one batch that differ
 /// in more than their text.
 pub fn decode_request(model: &str, body: &[u8]) -> Result<EmbedRequest, RequestError> {
-    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields::new(body, "")?;
+    let mut fields = Fields::of_body(body)?;
     let list = fields.list("requests")?;
     if list.is_empty() {
-        return one(model, Fields::new(body, "")?);
+        return one(model, Fields::of_body(body)?);
     }
     let mut whole: Option<EmbedRequest> = None;
     for (at, raw) in list.into_iter().enumerate() {
@@ -131,9 +129,7 @@ fn one(model: &str, mut fields: Fields<'_>) -> Result<EmbedRequest, RequestError
     if let Some(named) = named.filter(|named| short(named) != short(model)) {
         return Err(fields.error("model", format!("`{}` is not the path's", named.escape_debug())));
     }
-    let Some(mut content) = fields.object("content")? else {
-        return Err(fields.error("content", "is missing"));
-    };
+    let mut content = fields.object("content")?.ok_or_else(|| fields.missing("content"))?;
     let mut text = String::new();
     for (at, raw) in content.list("parts")?.iter().enumerate() {
         text.push_str(&part(raw, content.at(&format!("parts[{at}]")))?);
@@ -147,7 +143,7 @@ fn one(model: &str, mut fields: Fields<'_>) -> Result<EmbedRequest, RequestError
 
 fn part(raw: &RawValue, place: String) -> Result<String, RequestError> {
     let mut part = Fields::new(raw.get(), place)?;
-    part.take("text")?.ok_or_else(|| part.error("text", "is missing"))
+    part.require("text")
 }
 
 /// Writes the vectors of a batch.

@@ -7,34 +7,16 @@ use plugin_api::{
     error::ProviderError,
     event::{ChatEvent, FinishReason, Transcript, Usage},
 };
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DIALECT, base64,
+    DIALECT, Head,
     calls::{self, wire_id},
     detail, error, finish,
     sources::citation_source,
     token, usage,
 };
-
-/// What stands in every chunk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id (`responseId`).
-    pub id: String,
-    /// The model's name, as the client knows it (`modelVersion`).
-    pub model: String,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
-        Self { id: id.into(), model: model.into() }
-    }
-}
+use crate::{base64, json::push};
 
 /// How chunks follow one another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -439,9 +421,4 @@ fn beside(
         candidate.insert(field.into(), value);
     }
     ratings
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

@@ -2,13 +2,13 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::Headers,
     kit::{call::Response, failure as kit_failure},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    failure::{gave_up, one_line},
     lenient::{Count, Text},
     loss::RequestError,
 };
@@ -30,9 +30,7 @@ pub fn failure(response: &Response) -> ProviderError {
 /// Turns a failure that came inside a stream, after HTTP 200, into an error.
 #[must_use]
 pub fn in_stream(json: &[u8]) -> ProviderError {
-    // The connection was good and the vendor gave up: unless it says more, it may work next time.
-    let mut error = kit_failure::status(200, &Headers::default(), json, Default::default());
-    (error.kind, error.status) = (ErrorKind::Unavailable, None);
+    let mut error = gave_up(json);
     if let Some(status) = Status::read(json) {
         status.apply(&mut error);
     }
@@ -244,16 +242,3 @@ fn retry_in(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once("retry in ")?;
     kit_failure::duration_ms(rest.split_whitespace().next()?.trim_end_matches(['.', ',']))
 }
-
-/// Joins a vendor's text to one line, bounded, without its final period.
-fn one_line(text: &str) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let joined = joined.strip_suffix('.').unwrap_or(&joined);
-    match joined.char_indices().nth(MESSAGE_CHARS) {
-        Some((at, _)) => format!("{}…", &joined[..at]),
-        None => joined.to_owned(),
-    }
-}
-
-/// Most characters of a vendor's text that an error carries.
-const MESSAGE_CHARS: usize = 500;

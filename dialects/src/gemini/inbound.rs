@@ -6,8 +6,11 @@ mod tools;
 use plugin_api::chat::{ChatRequest, JsonSchema, ReasoningSettings, ResponseFormat};
 use serde_json::{Map, Value};
 
-use super::{fields::Fields, schema};
-use crate::loss::{Loss, RequestError};
+use super::schema;
+use crate::{
+    fields::Fields,
+    loss::{Loss, RequestError},
+};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +29,7 @@ pub struct Decoded {
 /// Names the field that cannot be read, or that asks for what no neutral answer can hold
 /// (`candidateCount` above 1).
 pub fn decode_request(model: &str, body: &[u8]) -> Result<Decoded, RequestError> {
-    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    read(model, Fields::new(body, "")?)
+    read(model, Fields::of_body(body)?)
 }
 
 /// Reads a request's fields.

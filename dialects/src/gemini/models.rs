@@ -2,23 +2,13 @@
 
 use plugin_api::{
     error::ProviderError,
-    http::Headers,
-    kit::failure,
     operation::{Model, ModelKind},
 };
 use serde_json::{Map, Value, json};
 
 use super::route::short;
-
-/// One page of models.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Page {
-    /// The models, in the vendor's order.
-    pub models: Vec<Model>,
-    /// Token of the next page; absent on the last.
-    pub next: Option<String>,
-}
+pub use crate::models::Page;
+use crate::{failure, models};
 
 /// Reads a page of models; entries without a name are left out.
 ///
@@ -27,7 +17,7 @@ pub struct Page {
 /// `Protocol` when the body is no object, or its list is no list. A missing list is an empty one: that
 /// is how the vendor writes it.
 pub fn decode(body: &[u8]) -> Result<Page, ProviderError> {
-    let malformed = || failure::malformed("a list of models", &Headers::default(), body);
+    let malformed = || failure::malformed("a list of models", body);
     let mut value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     if !value.is_object() {
         return Err(malformed());
@@ -51,10 +41,7 @@ pub(super) fn next_page(value: &Value) -> Option<String> {
 ///
 /// `Protocol` when the body is no model.
 pub fn decode_one(body: &[u8]) -> Result<Model, ProviderError> {
-    serde_json::from_slice(body)
-        .ok()
-        .and_then(model)
-        .ok_or_else(|| failure::malformed("a model", &Headers::default(), body))
+    models::decode_one(body, model)
 }
 
 /// Writes a page of models.

@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Settings,
-    contents::{Contents, NEWER},
+    contents::Contents,
     inbound::{GENERATION_OPTIONS, is_typed_field},
     tools,
 };
-use crate::loss::{Encoded, Loss};
+use crate::loss::{Encoded, Loss, NEWER};
 
 /// Writes a request under the provider's settings. The model stands in the path
 /// ([`route`](super::route)), and so does whether the answer streams.

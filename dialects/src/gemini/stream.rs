@@ -7,11 +7,9 @@ use plugin_api::{
     error::{ErrorKind, ProviderError},
     event::{ChatEvent, FinishReason},
     exchange::Outbox,
-    http::Headers,
     kit::{
         self,
         call::Response,
-        failure,
         sse::{SseEvent, is_done},
         stream::incomplete,
     },
@@ -19,7 +17,7 @@ use plugin_api::{
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    DIALECT, base64,
+    DIALECT,
     calls::synthetic_id,
     detail, error, finish,
     partial::Partial,
@@ -28,7 +26,10 @@ use super::{
     usage::WireUsage,
     wire::{Broken, Candidate, Chunk, Documents, FunctionCall, Part, has_content},
 };
-use crate::loss::{Loss, warn};
+use crate::{
+    base64, failure,
+    loss::{Loss, warn},
+};
 
 /// Turns the vendor's answer into events.
 ///
@@ -174,7 +175,7 @@ impl Decoder {
         } else if let Some(call) = &part.function_call {
             self.call(call, signature, out);
         } else if let Some(blob) = part.inline_data.as_ref().filter(|_| !part.thought) {
-            let Some(data) = base64::decode(&blob.data.0) else {
+            let Some(data) = base64::decode_either(&blob.data.0) else {
                 return self.warn_once("a picture or sound that is no Base64 was dropped", out);
             };
             let number = self.number();
@@ -331,7 +332,7 @@ impl kit::Decoder for Decoder {
     }
 
     fn whole(&mut self, response: Response, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        let malformed = || failure::malformed(WHAT, &response.headers, &response.body);
+        let malformed = || kit::failure::malformed(WHAT, &response.headers, &response.body);
         if response.headers.content_type() == "text/html" {
             return Err(malformed());
         }
@@ -394,7 +395,7 @@ fn blocked(reason: &str, ratings: Option<&RawValue>) -> ProviderError {
 }
 
 fn malformed(body: &[u8]) -> ProviderError {
-    failure::malformed(WHAT, &Headers::default(), body)
+    failure::malformed(WHAT, body)
 }
 
 const WHAT: &str = "an answer of Gemini";

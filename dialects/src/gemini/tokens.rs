@@ -1,17 +1,13 @@
 //! Counts tokens of a request before anything is generated.
 
-use plugin_api::{
-    chat::ChatRequest,
-    error::ProviderError,
-    http::Headers,
-    kit::{body, failure},
-    operation::TokenCount,
-};
+use plugin_api::{chat::ChatRequest, error::ProviderError, kit::body, operation::TokenCount};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Decoded, Settings, error, fields::Fields, inbound, request, route::resource};
+use super::{Decoded, Settings, error, inbound, request, route::resource};
 use crate::{
+    failure,
+    fields::Fields,
     lenient::{Count, Text, or_default},
     loss::{Encoded, RequestError},
 };
@@ -41,8 +37,7 @@ pub fn encode_request(
 ///
 /// As [`decode_request`](super::decode_request).
 pub fn decode_request(model: &str, body: &[u8]) -> Result<Decoded, RequestError> {
-    let text = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields::new(text, "")?;
+    let mut fields = Fields::of_body(body)?;
     match fields.object("generateContentRequest")? {
         Some(inner) => inbound::read(model, inner),
         None => inbound::read(model, fields),
@@ -55,13 +50,13 @@ pub fn decode_request(model: &str, body: &[u8]) -> Result<Decoded, RequestError>
 ///
 /// The failure that the body reports, or `Protocol`.
 pub fn decode(body: &[u8]) -> Result<TokenCount, ProviderError> {
-    let answer: Answer<'_> = serde_json::from_slice(body)
-        .map_err(|_| failure::malformed("a count of tokens", &Headers::default(), body))?;
+    let answer: Answer<'_> =
+        serde_json::from_slice(body).map_err(|_| failure::malformed("a count of tokens", body))?;
     if !answer.error.is_null() {
         return Err(error::in_stream(body));
     }
     let Some(total) = answer.total_tokens.0 else {
-        return Err(failure::malformed("a count of tokens", &Headers::default(), body));
+        return Err(failure::malformed("a count of tokens", body));
     };
     let mut count = TokenCount::new(total);
     if let Some(cached) = answer.cached_content_token_count.0 {

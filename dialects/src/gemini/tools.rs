@@ -5,8 +5,8 @@ use plugin_api::{
     kit::body::{Array, Object},
 };
 
-use super::{DIALECT, calls, contents::NEWER, inbound::is_typed_tool_field};
-use crate::loss::Loss;
+use super::{DIALECT, calls, inbound::is_typed_tool_field};
+use crate::loss::{self, Loss, NEWER};
 
 /// Writes `tools` and `toolConfig`.
 ///
@@ -96,14 +96,8 @@ fn function(
         o.field("name", &tool.name);
         o.optional("description", tool.description.as_ref());
         o.optional("parametersJsonSchema", tool.parameters.as_ref());
-        for (name, value) in &tool.options {
-            if is_typed_tool_field(name) {
-                let field = format!("tools[{at}].options.{name}");
-                losses.push(Loss::dropped(field, "has a typed field"));
-            } else {
-                o.field(name, value);
-            }
-        }
+        let place = format!("tools[{at}]");
+        loss::options(&tool.options, is_typed_tool_field, &place, o, losses);
     });
 }
 

@@ -1,17 +1,17 @@
 //! Embeddings: texts in, vectors out.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::{Body, Headers},
-    kit::{body, failure},
+    http::Body,
+    kit::body,
     operation::{EmbedRequest, Embeddings},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{error, sources};
+use super::error;
 use crate::{
+    base64, failure,
     lenient::{Count, or_default},
     loss::RequestError,
 };
@@ -48,7 +48,7 @@ pub fn encode_request(request: &EmbedRequest, base64: bool) -> Result<Body, Prov
 /// The failure that the body reports (some servers send it with status 200), or `Protocol`, also
 /// when there are not as many vectors as `inputs`.
 pub fn decode(body: &[u8], inputs: usize) -> Result<Embeddings, ProviderError> {
-    let malformed = || failure::malformed("embeddings", &Headers::default(), body);
+    let malformed = || failure::malformed("embeddings", body);
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
         return Err(match serde_json::from_slice::<Value>(body) {
             Ok(value) if value["error"].is_object() || value["error"].is_string() => {
@@ -118,7 +118,7 @@ pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
         .map(|(index, vector)| {
             let embedding = if base64 {
                 let bytes: Vec<u8> = vector.iter().flat_map(|float| float.to_le_bytes()).collect();
-                json!(STANDARD.encode(bytes))
+                json!(base64::encode(bytes))
             } else {
                 json!(vector)
             };
@@ -131,7 +131,7 @@ pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
 }
 
 fn floats(text: &str) -> Option<Vec<f32>> {
-    let bytes = sources::base64(text)?;
+    let bytes = base64::decode(text)?;
     let (floats, rest) = bytes.as_chunks::<4>();
     rest.is_empty().then(|| floats.iter().map(|float| f32::from_le_bytes(*float)).collect())
 }

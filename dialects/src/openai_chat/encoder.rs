@@ -8,27 +8,8 @@ use plugin_api::{
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{error, sources::to_annotation, token};
-
-/// What stands in every chunk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id, for example `chatcmpl-…`.
-    pub id: String,
-    /// The model's name, as the client knows it.
-    pub model: String,
-    /// Unix time in seconds.
-    pub created: u64,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>, created: u64) -> Self {
-        Self { id: id.into(), model: model.into(), created }
-    }
-}
+use super::{Head, error, sources::to_annotation, token};
+use crate::json::push;
 
 /// Writes events as server-sent chunks, `[DONE]` included.
 ///
@@ -318,9 +299,4 @@ fn usage_json(usage: &Usage) -> Value {
         }
     }
     value
-}
-
-fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing our own texts, numbers and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }

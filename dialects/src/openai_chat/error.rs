@@ -2,12 +2,14 @@
 
 use plugin_api::{
     error::{ErrorKind, ProviderError},
-    http::Headers,
     kit::{call::Response, failure as kit_failure},
 };
 use serde_json::{Value, json};
 
-use crate::loss::RequestError;
+use crate::{
+    failure::{gave_up, one_line, refused},
+    loss::RequestError,
+};
 
 /// Turns an answer with a failed status into an error.
 ///
@@ -16,11 +18,7 @@ use crate::loss::RequestError;
 /// `{"detail"}`, HTML or empty; then the status alone decides.
 #[must_use]
 pub fn failure(response: &Response) -> ProviderError {
-    let mut error =
-        kit_failure::status(response.status, &response.headers, &response.body, response.now);
-    if response.headers.first("x-should-retry") == Some("true") {
-        error.retryable = Some(true);
-    }
+    let mut error = refused(response);
     if let Ok(value) = serde_json::from_slice(&response.body) {
         Facts::of(value).apply(&mut error, response.now.0);
     }
@@ -30,10 +28,7 @@ pub fn failure(response: &Response) -> ProviderError {
 /// Turns a failure that came inside a stream, after HTTP 200, into an error.
 #[must_use]
 pub fn in_stream(json: &[u8]) -> ProviderError {
-    // The connection was good and the server gave up: unless it says more, it may work next time.
-    let mut error = kit_failure::status(200, &Headers::default(), json, Default::default());
-    error.kind = ErrorKind::Unavailable;
-    error.status = None;
+    let mut error = gave_up(json);
     if let Ok(value) = serde_json::from_slice(json) {
         Facts::of(value).apply(&mut error, 0);
     }
@@ -341,16 +336,3 @@ fn wait_in(text: &str) -> Option<u64> {
 fn http_status(code: Option<u64>) -> Option<u16> {
     code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code))
 }
-
-/// Joins a vendor's text to one line, bounded, without its final period.
-fn one_line(text: &str) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let joined = joined.strip_suffix('.').unwrap_or(&joined);
-    match joined.char_indices().nth(MESSAGE_CHARS) {
-        Some((at, _)) => format!("{}…", &joined[..at]),
-        None => joined.to_owned(),
-    }
-}
-
-/// Most characters of a vendor's text that an error carries.
-const MESSAGE_CHARS: usize = 500;

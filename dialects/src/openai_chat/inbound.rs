@@ -2,19 +2,20 @@
 
 mod parts;
 
-use std::{borrow::Cow, collections::BTreeMap};
-
 use plugin_api::chat::{
     ChatRequest, Content, ContentPart, Continuity, CustomTool, FunctionTool, JsonSchema, Message,
     Opaque, Reasoning, ReasoningSettings, ResponseFormat, Role, Text, ToolCall, ToolChoice,
     ToolDefinition, ToolKind, ToolResult,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use self::parts::content;
 use super::{DIALECT, token};
-use crate::loss::{Loss, RequestError};
+use crate::{
+    fields::{Fields, parse},
+    loss::{Loss, RequestError},
+};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +40,9 @@ pub struct Decoded {
 /// Names the field that cannot be read, or that asks for what no neutral answer can hold (`n`
 /// above 1).
 pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
-    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields(fields);
-    let model: String =
-        fields.take("model")?.ok_or_else(|| RequestError::new("model", "is missing"))?;
-    let messages =
-        fields.0.remove("messages").ok_or_else(|| RequestError::new("messages", "is missing"))?;
+    let mut fields = Fields::of_body(body)?;
+    let model: String = fields.require("model")?;
+    let messages = fields.remove("messages").ok_or_else(|| fields.missing("messages"))?;
     let mut request = ChatRequest::new(model, self::messages(messages.get())?);
     let mut losses = Vec::new();
 
@@ -89,15 +85,10 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     if fields.take::<bool>("logprobs")? == Some(true) {
         losses.push(Loss::dropped("logprobs", "is not part of the answer"));
     }
-    if fields.0.remove("top_logprobs").is_some_and(|raw| raw.get() != "null") {
+    if fields.raw("top_logprobs").is_some() {
         losses.push(Loss::dropped("top_logprobs", "is not part of the answer"));
     }
-    for (name, raw) in fields.0 {
-        let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        if !value.is_null() {
-            request.options.insert(name.into_owned(), value);
-        }
-    }
+    request.options.extend(fields.rest());
     Ok(Decoded { request, stream, include_usage, legacy_functions, losses })
 }
 
@@ -138,27 +129,6 @@ const TYPED: &[&str] = &[
     "logprobs",
     "top_logprobs",
 ];
-
-struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
-
-impl Fields<'_> {
-    /// Takes a field out; `null` is as good as absent.
-    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, RequestError> {
-        self.0.remove(name).map_or(Ok(None), |raw| read(raw.get(), || name.to_owned()))
-    }
-}
-
-fn read<'a, T: Deserialize<'a>>(
-    json: &'a str,
-    field: impl FnOnce() -> String,
-) -> Result<T, RequestError> {
-    serde_json::from_str(json).map_err(|error| {
-        // The place inside the value says little once the field is named.
-        let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
-        RequestError::new(field(), text)
-    })
-}
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -207,9 +177,9 @@ impl From<WireFunction> for ToolDefinition {
 
 /// Reads tools in both generations; says whether it was the older.
 fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, RequestError> {
-    let list: Vec<Box<RawValue>> = fields.take("tools")?.unwrap_or_default();
+    let list: Vec<&RawValue> = fields.take("tools")?.unwrap_or_default();
     for (at, raw) in list.iter().enumerate() {
-        let value: Value = read(raw.get(), || format!("tools[{at}]"))?;
+        let value: Value = parse(raw.get(), || format!("tools[{at}]"))?;
         let bad =
             |error: serde_json::Error| RequestError::new(format!("tools[{at}]"), error.to_string());
         let inner = |name: &str| value[name].clone();
@@ -320,13 +290,13 @@ struct Calls {
 }
 
 fn messages(json: &str) -> Result<Vec<Message>, RequestError> {
-    let list: Vec<&RawValue> = read(json, || "messages".into())?;
+    let list: Vec<&RawValue> = parse(json, || "messages".into())?;
     let mut calls = Calls::default();
     list.iter().enumerate().map(|(at, raw)| message(at, raw.get(), &mut calls)).collect()
 }
 
 fn message(at: usize, json: &str, calls: &mut Calls) -> Result<Message, RequestError> {
-    let wire: WireMessage<'_> = read(json, || format!("messages[{at}]"))?;
+    let wire: WireMessage<'_> = parse(json, || format!("messages[{at}]"))?;
     let role = match &*wire.role {
         "system" => Role::System,
         "developer" => Role::Developer,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::media::{breakpoint, media};
 use super::{Quirks, ReasoningBack, SystemRole, ToolIds, calls::short_id, token};
-use crate::loss::Loss;
+use crate::loss::{Loss, NEWER};
 
 /// Tool call ids as a server accepts them.
 pub(super) struct Ids(ToolIds);
@@ -118,9 +118,6 @@ fn hoisted(
         });
     });
 }
-
-/// What is wrong with a word that only a newer contract knows.
-pub(super) const NEWER: &str = "is of a newer contract";
 
 type Numbered<'a> = (usize, &'a ContentPart);
 

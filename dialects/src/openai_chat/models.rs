@@ -2,11 +2,11 @@
 
 use plugin_api::{
     error::ProviderError,
-    http::Headers,
-    kit::failure,
     operation::{Model, ModelKind},
 };
 use serde_json::{Map, Value, json};
+
+use crate::{failure, models};
 
 /// Reads a list of models.
 ///
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 ///
 /// `Protocol` when the body is none of these.
 pub fn decode(body: &[u8]) -> Result<Vec<Model>, ProviderError> {
-    let malformed = || failure::malformed("a list of models", &Headers::default(), body);
+    let malformed = || failure::malformed("a list of models", body);
     let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     let list = match value {
         Value::Array(list) => list,
@@ -44,10 +44,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<Model>, ProviderError> {
 ///
 /// `Protocol` when the body is no model.
 pub fn decode_one(body: &[u8]) -> Result<Model, ProviderError> {
-    serde_json::from_slice(body)
-        .ok()
-        .and_then(model)
-        .ok_or_else(|| failure::malformed("a model", &Headers::default(), body))
+    models::decode_one(body, model)
 }
 
 /// Writes a list of models as OpenAI does, with `context_length` where it is known.

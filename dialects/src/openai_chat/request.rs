@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{
     DIALECT, Quirks,
     inbound::is_typed_field,
-    messages::{self, Ids, NEWER},
+    messages::{self, Ids},
 };
-use crate::loss::{Encoded, Loss};
+use crate::loss::{self, Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///
@@ -40,13 +40,7 @@ pub fn encode_request(request: &ChatRequest, quirks: &Quirks) -> Result<Encoded,
         }
         tools(request, quirks, o, &mut losses);
         settings(request, quirks, o, &mut losses);
-        for (name, value) in &request.options {
-            if is_typed_field(name) {
-                losses.push(Loss::dropped(format!("options.{name}"), "has a typed field"));
-            } else {
-                o.field(name, value);
-            }
-        }
+        loss::options(&request.options, is_typed_field, "", o, &mut losses);
     })?;
     Ok(Encoded::new(body, losses))
 }

@@ -1,14 +1,13 @@
 //! Where an answer's claims come from, and pictures that it carries.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use plugin_api::chat::Citation;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::lenient::{Count, Text};
+use crate::{
+    base64,
+    lenient::{Count, Text},
+};
 
 /// Reads `annotations` of a delta or message.
 ///
@@ -87,7 +86,7 @@ pub(super) fn picture(raw: &RawValue) -> Option<(String, Vec<u8>)> {
         Ok(object) => object.url,
         Err(_) => serde_json::from_str(raw.get()).ok()?,
     };
-    data_uri(&url)
+    base64::decode_uri(&url)
 }
 
 /// Reads the pictures of a delta (`images`, as `OpenRouter` sends them).
@@ -99,26 +98,6 @@ pub(super) fn pictures(raw: &RawValue) -> Vec<(String, Vec<u8>)> {
     }
     let list: Vec<Item<'_>> = serde_json::from_str(raw.get()).unwrap_or_default();
     list.iter().filter_map(|item| picture(item.image_url)).collect()
-}
-
-/// Reads a Base64 `data:` URI into its media type and bytes.
-pub(crate) fn data_uri(uri: &str) -> Option<(String, Vec<u8>)> {
-    let (head, data) = uri.strip_prefix("data:")?.split_once(',')?;
-    let (media_type, _) = head.split_once(";base64")?;
-    let media_type = media_type.split(';').next().unwrap_or_default();
-    Some((media_type.to_owned(), base64(data)?))
-}
-
-/// Reads Base64, with or without padding, white space between its lines allowed.
-pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    LENIENT.decode(text).ok().or_else(|| {
-        let joined: String = text.split_ascii_whitespace().collect();
-        LENIENT.decode(joined).ok()
-    })
 }
 
 /// Reads Mistral's `reference_ids` as one citation that keeps its form.

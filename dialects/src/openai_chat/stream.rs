@@ -10,7 +10,6 @@ use plugin_api::{
     kit::{
         self,
         call::Response,
-        failure,
         sse::{SseEvent, is_done},
         stream::incomplete,
     },
@@ -23,7 +22,10 @@ use super::{
     token,
     wire::{Choice, Chunk, Delta, Fragment, Piece, WireContent},
 };
-use crate::loss::{Loss, warn};
+use crate::{
+    failure,
+    loss::{Loss, warn},
+};
 
 /// Turns the answer of any server that speaks Chat Completions into events.
 ///
@@ -88,11 +90,7 @@ impl Decoder {
                 out.warning("a malformed chunk after the finish was dropped");
                 Ok(())
             }
-            Err(_) => Err(failure::malformed(
-                "a chunk of chat completions",
-                &plugin_api::http::Headers::default(),
-                data.as_bytes(),
-            )),
+            Err(_) => Err(failure::malformed("a chunk of chat completions", data.as_bytes())),
         }
     }
 
@@ -345,10 +343,7 @@ impl Decoder {
     }
 
     fn read_whole(&mut self, body: &[u8], out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        let malformed = || {
-            let headers = plugin_api::http::Headers::default();
-            failure::malformed("a chat completion", &headers, body)
-        };
+        let malformed = || failure::malformed("a chat completion", body);
         let text = str::from_utf8(body).map_err(|_| malformed())?.trim();
         if text.starts_with('[') {
             return Err(error::in_stream(text.as_bytes()));
@@ -414,15 +409,9 @@ impl kit::Decoder for Decoder {
     }
 
     fn whole(&mut self, response: Response, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        if response.headers.content_type() == "text/html" {
-            return Err(failure::malformed("a stream", &response.headers, &response.body));
-        }
-        self.read_whole(&response.body, out).map_err(|mut error| {
-            if error.request_id.is_none() {
-                error.request_id = failure::request_id(&response.headers);
-            }
-            error
-        })?;
+        failure::refuse_html(&response)?;
+        self.read_whole(&response.body, out)
+            .map_err(|error| failure::identified(error, &response.headers))?;
         kit::Decoder::end(self, kit::Ended::Input, out)
     }
 

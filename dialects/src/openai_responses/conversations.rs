@@ -3,15 +3,16 @@
 use plugin_api::{
     ChunkId, ContextId,
     error::ProviderError,
-    http::Headers,
-    kit::failure,
     operation::{ContextChunk, ContextChunks},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::joined;
-use crate::lenient::{Text, or_default};
+use crate::{
+    failure,
+    lenient::{Text, or_default},
+};
 
 /// Reads a page of items.
 ///
@@ -31,7 +32,7 @@ pub fn decode(body: &[u8], context: &ContextId) -> Result<ContextChunks, Provide
         #[serde(deserialize_with = "or_default")]
         has_more: bool,
     }
-    let malformed = || failure::malformed("a list of items", &Headers::default(), body);
+    let malformed = || failure::malformed("a list of items", body);
     let page: Page<'_> = serde_json::from_slice(body).map_err(|_| malformed())?;
     let mut chunks = ContextChunks::default();
     match page.data {

@@ -12,27 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 use self::item::{Kind, Open};
-use super::{DIALECT, Namespaces, annotations, carrier::Carried, error};
-
-/// What stands in every snapshot of an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The answer's id, for example `resp_…`.
-    pub id: String,
-    /// The model's name, as the client knows it.
-    pub model: String,
-    /// Unix time in seconds.
-    pub created: u64,
-}
-
-impl Head {
-    /// Makes a head.
-    #[must_use]
-    pub fn new(id: impl Into<String>, model: impl Into<String>, created: u64) -> Self {
-        Self { id: id.into(), model: model.into(), created }
-    }
-}
+use super::{DIALECT, Head, Namespaces, annotations, carrier::Carried, error};
+use crate::json::push;
 
 /// Writes events as the typed, numbered events of a stream.
 ///
@@ -210,9 +191,9 @@ impl Encoder {
         open.text.push_str(text);
         let Some(frame) = &open.frame else { return };
         out.extend_from_slice(&frame.head);
-        let _ = serde_json::to_writer(&mut *out, &self.sequence);
+        push(out, &self.sequence);
         out.extend_from_slice(&frame.place);
-        let _ = serde_json::to_writer(&mut *out, text);
+        push(out, text);
         out.extend_from_slice(b"}\n\n");
         self.sequence += 1;
     }

@@ -4,17 +4,17 @@ mod items;
 mod parts;
 mod tools;
 
-use std::{borrow::Cow, collections::BTreeMap};
-
 use plugin_api::{
     ContextId,
     chat::{ChatRequest, JsonSchema, Message, ReasoningSettings, ResponseFormat},
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use super::{Namespaces, request::ENCRYPTED};
-use crate::loss::{Loss, RequestError};
+use crate::{
+    fields::Fields,
+    loss::{Loss, RequestError},
+};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +39,8 @@ pub struct Decoded {
 ///
 /// Names the field that cannot be read, or that asks for what is not offered (`background`).
 pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
-    let body = str::from_utf8(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let mut fields = Fields(fields);
-    let model: String =
-        fields.take("model")?.ok_or_else(|| RequestError::new("model", "is missing"))?;
+    let mut fields = Fields::of_body(body)?;
+    let model: String = fields.require("model")?;
     let mut losses = Vec::new();
     let mut namespaces = Namespaces::default();
     let mut request = ChatRequest::new(model, Vec::new());
@@ -53,8 +49,8 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     if fields.take("background")?.unwrap_or(false) {
         return Err(RequestError::new("background", "answers are given at once"));
     }
-    fields.0.remove("stream_options");
-    if fields.0.remove("client_metadata").is_some_and(|raw| raw.get() != "null") {
+    fields.raw("stream_options");
+    if fields.raw("client_metadata").is_some() {
         losses.push(Loss::dropped("client_metadata", "is not passed on"));
     }
     tools::read(&mut fields, &mut request, &mut namespaces, &mut losses)?;
@@ -62,10 +58,10 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     if let Some(text) = fields.take::<String>("instructions")? {
         request.messages.push(Message::system(text));
     }
-    match fields.0.remove("input").filter(|raw| raw.get() != "null") {
+    match fields.raw("input") {
         Some(raw) => items::read(raw.get(), &namespaces, &mut request.messages)?,
-        None if request.context.is_some() || fields.0.contains_key("prompt") => {}
-        None => return Err(RequestError::new("input", "is missing")),
+        None if request.context.is_some() || fields.contains("prompt") => {}
+        None => return Err(fields.missing("input")),
     }
     request.parallel_tool_calls = fields.take("parallel_tool_calls")?;
     request.max_output_tokens = fields.take("max_output_tokens")?;
@@ -79,12 +75,7 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     reasoning(&mut fields, &mut request)?;
     text(&mut fields, &mut request)?;
     let encrypted_reasoning = include(&mut fields, &mut request)?;
-    for (name, raw) in fields.0 {
-        let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        if !value.is_null() {
-            request.options.insert(name.into_owned(), value);
-        }
-    }
+    request.options.extend(fields.rest());
     Ok(Decoded { request, stream, encrypted_reasoning, namespaces, losses })
 }
 
@@ -201,25 +192,4 @@ fn include(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, R
         request.options.insert("include".into(), include.into());
     }
     Ok(encrypted)
-}
-
-struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
-
-impl Fields<'_> {
-    /// Takes a field out; `null` is as good as absent.
-    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, RequestError> {
-        self.0.remove(name).map_or(Ok(None), |raw| parse(raw.get(), || name.to_owned()))
-    }
-}
-
-fn parse<'a, T: Deserialize<'a>>(
-    json: &'a str,
-    field: impl FnOnce() -> String,
-) -> Result<T, RequestError> {
-    serde_json::from_str(json).map_err(|error| {
-        // The place inside the value says little once the field is named.
-        let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
-        RequestError::new(field(), text)
-    })
 }

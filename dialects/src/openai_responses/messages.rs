@@ -10,10 +10,11 @@ use plugin_api::{
 use serde_json::{Value, json};
 
 use super::{DIALECT, Quirks, annotations, token};
-use crate::loss::Loss;
-
-/// What is wrong with a word that only a newer contract knows.
-pub(super) const NEWER: &str = "is of a newer contract";
+use crate::{
+    base64,
+    loss::{Loss, NEWER},
+    sound,
+};
 
 /// Writes all messages but the first `skip`.
 ///
@@ -325,7 +326,7 @@ enum Form<'a> {
 /// Chooses the form of a part, or says why it has none.
 fn form(content: &Content) -> Result<Form<'_>, &'static str> {
     let prefix = |media: &Media, default: &str| {
-        format!("data:{};base64,", media.media_type.as_deref().unwrap_or(default))
+        base64::uri_prefix(media.media_type.as_deref().unwrap_or(default))
     };
     match content {
         Content::Text(text) => Ok(Form::Text(&text.text)),
@@ -344,11 +345,7 @@ fn form(content: &Content) -> Result<Form<'_>, &'static str> {
             let Some(bytes) = Bytes::of(&media.source) else {
                 return Err("is where this format cannot point to");
             };
-            let format = match media.media_type.as_deref() {
-                None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => "wav",
-                Some("audio/mpeg" | "audio/mp3") => "mp3",
-                Some(other) => other.strip_prefix("audio/").unwrap_or(other),
-            };
+            let format = sound::format(media.media_type.as_deref());
             Ok(Form::Audio { bytes, format })
         }
         Content::File(media) => {

@@ -5,19 +5,13 @@ use plugin_api::{
         ChatRequest, Content, Message, ResponseFormat, Role, ToolChoice, ToolDefinition, ToolKind,
     },
     error::ProviderError,
-    http::Body,
     kit::body::{self, Array, Object},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    DIALECT, Quirks,
-    inbound::is_typed_field,
-    messages::{self, NEWER},
-    quirks::only_tunes,
-};
-use crate::loss::{Encoded, Loss};
+use super::{DIALECT, Quirks, inbound::is_typed_field, messages, quirks::only_tunes};
+use crate::loss::{Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///
@@ -48,7 +42,10 @@ pub fn encode_request(request: &ChatRequest, quirks: &Quirks) -> Result<Encoded,
 }
 
 /// Writes the part of a request whose tokens are counted.
-pub(super) fn encode_count(request: &ChatRequest, quirks: &Quirks) -> Result<Body, ProviderError> {
+pub(super) fn encode_count(
+    request: &ChatRequest,
+    quirks: &Quirks,
+) -> Result<Encoded, ProviderError> {
     let mut losses = Vec::new();
     let body = body::object(|o| {
         let mut w = Fields { quirks, o, losses: &mut losses };
@@ -58,7 +55,7 @@ pub(super) fn encode_count(request: &ChatRequest, quirks: &Quirks) -> Result<Bod
         w.reasoning(request);
         w.field("truncation", request.options.get("truncation"));
     })?;
-    Encoded::new(body, losses).or_refuse().map(|encoded| encoded.body)
+    Ok(Encoded::new(body, losses))
 }
 
 struct Fields<'w, 'o> {

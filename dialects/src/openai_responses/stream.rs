@@ -13,7 +13,6 @@ use plugin_api::{
     kit::{
         self,
         call::Response as HttpResponse,
-        failure,
         sse::{SseEvent, is_done},
         stream::incomplete,
     },
@@ -25,7 +24,10 @@ use super::{
     error,
     wire::{Event, Response},
 };
-use crate::loss::{Loss, warn};
+use crate::{
+    failure,
+    loss::{Loss, warn},
+};
 
 /// Turns the answer of any server that speaks Responses into events.
 ///
@@ -198,7 +200,7 @@ impl Decoder {
     }
 
     fn read_whole(&mut self, body: &[u8], out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        let malformed = || failure::malformed("a response", &Headers::default(), body);
+        let malformed = || failure::malformed("a response", body);
         let text = str::from_utf8(body).map_err(|_| malformed())?.trim();
         if text.starts_with('[') {
             return Err(error::in_stream(text.as_bytes()));
@@ -234,7 +236,7 @@ impl kit::Decoder for Decoder {
     }
 
     fn head(&mut self, _: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
-        self.request_id = failure::request_id(headers);
+        self.request_id = kit::failure::request_id(headers);
         for (name, value) in &headers.0 {
             if name.starts_with("x-ratelimit-") {
                 self.limits.insert(name.clone(), value.as_str().into());
@@ -256,11 +258,7 @@ impl kit::Decoder for Decoder {
             Err(_) if event.event == "error" || data.starts_with('[') => {
                 Err(error::in_stream(data.as_bytes()))
             }
-            Err(_) => Err(failure::malformed(
-                "an event of a response",
-                &Headers::default(),
-                data.as_bytes(),
-            )),
+            Err(_) => Err(failure::malformed("an event of a response", data.as_bytes())),
         };
         taken.map_err(|error| self.blame(error))
     }
@@ -283,9 +281,7 @@ impl kit::Decoder for Decoder {
     }
 
     fn whole(&mut self, response: HttpResponse, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
-        if response.headers.content_type() == "text/html" {
-            return Err(failure::malformed("a stream", &response.headers, &response.body));
-        }
+        failure::refuse_html(&response)?;
         self.read_whole(&response.body, out).map_err(|error| self.blame(error))?;
         kit::Decoder::end(self, kit::Ended::Input, out)
     }

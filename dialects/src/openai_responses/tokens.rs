@@ -1,24 +1,18 @@
 //! Counts the tokens of a request before it is asked.
 
-use plugin_api::{
-    chat::ChatRequest,
-    error::ProviderError,
-    http::{Body, Headers},
-    kit::failure,
-    operation::TokenCount,
-};
+use plugin_api::{chat::ChatRequest, error::ProviderError, operation::TokenCount};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Quirks, request};
-use crate::lenient::Count;
+use crate::{failure, lenient::Count, loss::Encoded};
 
 /// Writes the part of a request whose tokens are counted.
 ///
 /// # Errors
 ///
-/// `InvalidRequest` when a value has no JSON form, `NotSupported` for what cannot be said.
-pub fn encode_request(request: &ChatRequest, quirks: &Quirks) -> Result<Body, ProviderError> {
+/// As [`encode_request`](super::encode_request).
+pub fn encode_request(request: &ChatRequest, quirks: &Quirks) -> Result<Encoded, ProviderError> {
     request::encode_count(request, quirks)
 }
 
@@ -34,7 +28,7 @@ pub fn decode(body: &[u8]) -> Result<TokenCount, ProviderError> {
         input_tokens: Count,
     }
     let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-    let malformed = || failure::malformed("a token count", &Headers::default(), body);
+    let malformed = || failure::malformed("a token count", body);
     answer.input_tokens.0.map(TokenCount::new).ok_or_else(malformed)
 }
 

@@ -11,11 +11,11 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use super::open;
+use crate::common::open;
 
 fn streamed(events: &[Value]) -> plugin_api::kit::replay::Run {
     let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    Replay::new(open()).respond(200, &[], body.as_bytes()).run()
+    Replay::new(open::<Decoder>()).respond(200, &[], body.as_bytes()).run()
 }
 
 fn ended(stop_reason: &str) -> (FinishReason, Option<String>) {
@@ -184,13 +184,16 @@ fn failures_before_and_after_the_first_token() {
     for (body, text) in
         [(format!("{overloaded}\n\n"), ""), (format!("{said}\n\n{overloaded}\n\n"), "a")]
     {
-        let run = Replay::new(open()).respond(200, &[], body.as_bytes()).run();
+        let run = Replay::new(open::<Decoder>()).respond(200, &[], body.as_bytes()).run();
         assert_eq!(run.text(), text);
         assert_eq!(run.error.unwrap().kind, ErrorKind::Overloaded);
     }
-    let run = Replay::new(open()).respond(529, &[("content-type", "text/html")], b"<html>").run();
+    let run = Replay::new(open::<Decoder>())
+        .respond(529, &[("content-type", "text/html")], b"<html>")
+        .run();
     assert_eq!(run.error.unwrap().message, "HTTP status 529");
-    let run = Replay::new(open()).break_off(200, &[], format!("{said}\n\n").as_bytes()).run();
+    let run =
+        Replay::new(open::<Decoder>()).break_off(200, &[], format!("{said}\n\n").as_bytes()).run();
     assert_eq!((run.text().as_str(), run.error.unwrap().kind), ("a", ErrorKind::Connection));
 }
 
@@ -203,7 +206,7 @@ fn facts_from_the_headers_come_as_details() {
     ];
     let body = "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\n\
         data: {\"type\":\"message_stop\"}\n\n";
-    let run = Replay::new(open()).respond(200, &headers, body.as_bytes()).run();
+    let run = Replay::new(open::<Decoder>()).respond(200, &headers, body.as_bytes()).run();
     let details = run.transcript().details;
     assert_eq!(details[&(None, "request_id".to_owned())], "req_1");
     assert_eq!(details[&(None, "rate_limits".to_owned())], json!({"requests": {"remaining": 41}}));

@@ -3,8 +3,7 @@
 use dialects::{
     Loss,
     anthropic_messages::{
-        DIALECT, Effort, Quirks, Version, decode_request, encode_count_request, encode_request,
-        token,
+        DIALECT, Effort, Quirks, Version, decode_request, encode_request, token, tokens,
     },
 };
 use plugin_api::{chat::*, error::ErrorKind, kit::body, operation::Model};
@@ -469,7 +468,7 @@ fn a_count_asks_for_the_prompt_alone() {
     request.user = Some("u".into());
     request.max_output_tokens = Some(9);
     request.options.insert("service_tier".into(), json!("auto"));
-    let encoded = encode_count_request(&request, &Quirks::default()).unwrap();
+    let encoded = tokens::encode_request(&request, &Quirks::default()).unwrap();
     let json: Value = serde_json::from_slice(&body::render(&encoded.body, &[])).unwrap();
     assert_eq!(
         json,

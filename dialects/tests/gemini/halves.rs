@@ -2,7 +2,9 @@
 
 use dialects::{
     Loss,
-    gemini::{DIALECT, Encoder, Head, Layout, Settings, decode_request, encode_request, token},
+    gemini::{
+        DIALECT, Decoder, Encoder, Head, Layout, Settings, decode_request, encode_request, token,
+    },
 };
 use plugin_api::{
     chat::*,
@@ -12,7 +14,8 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use crate::{JSON, SSE, open};
+use super::{JSON, SSE};
+use crate::common::open;
 
 fn encode(request: &ChatRequest) -> (Value, Vec<Loss>) {
     encode_with(request, &Settings::default())
@@ -519,7 +522,7 @@ fn a_failure_in_the_middle_is_heard_in_both_layouts() {
         encoder.event(&ChatEvent::TextDelta { part: 0, text: "Hel".into() }, &mut out);
         let failure = ProviderError::new(ErrorKind::Overloaded, "full");
         encoder.error(&failure, &mut out);
-        let run = Replay::new(open()).respond(200, &headers, &out).run();
+        let run = Replay::new(open::<Decoder>()).respond(200, &headers, &out).run();
         assert_eq!(run.text(), "Hel");
         let error = run.error.unwrap();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Overloaded, "full"));

@@ -1,7 +1,7 @@
 //! The normalisation tables, one row a line: finish reasons, usage, failures, tools, carriers of
 //! reasoning.
 
-use dialects::gemini::{error, token};
+use dialects::gemini::{Decoder, error, token};
 use plugin_api::{
     chat::Content,
     error::{ErrorKind, ProviderError},
@@ -12,11 +12,12 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use crate::{JSON, SSE, open};
+use super::{JSON, SSE};
+use crate::common::open;
 
 fn stream(chunks: &[Value]) -> Run {
     let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
-    every_cut(open, 200, &SSE, body.as_bytes())
+    every_cut(open::<Decoder>, 200, &SSE, body.as_bytes())
 }
 
 fn parts(parts: &Value, finish: &str) -> Run {
@@ -131,7 +132,7 @@ fn usage() {
 }
 
 fn failure(status: u16, headers: &[(&str, &str)], body: &str) -> ProviderError {
-    let replay = Replay::new(open()).at(Timestamp(784_111_770_000), 0);
+    let replay = Replay::new(open::<Decoder>()).at(Timestamp(784_111_770_000), 0);
     replay.respond(status, headers, body.as_bytes()).run().error.unwrap()
 }
 
@@ -310,7 +311,8 @@ fn a_signature_stays_on_its_part_and_thoughts_are_summaries() {
 fn calls_without_ids_get_different_ones_in_each_answer() {
     let body = br#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}},{"functionCall":{"name":"f"}}]},"finishReason":"STOP"}]}"#;
     let ids = |seed| {
-        let run = Replay::new(open()).at(Timestamp(0), seed).respond(200, &JSON, body).run();
+        let run =
+            Replay::new(open::<Decoder>()).at(Timestamp(0), seed).respond(200, &JSON, body).run();
         let message = run.transcript().message();
         message.tool_calls().map(|call| call.id.clone()).collect::<Vec<_>>()
     };

@@ -3,7 +3,7 @@
 use dialects::{
     Loss,
     openai_responses::{
-        DIALECT, Encoder, Head, Namespaces, Quirks, decode_request, encode_request,
+        DIALECT, Decoder, Encoder, Head, Namespaces, Quirks, decode_request, encode_request,
         encode_response, error, tokens,
     },
 };
@@ -15,19 +15,11 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use crate::golden::open;
+use crate::common::{open, places, said};
 
 fn encode(request: &ChatRequest, quirks: &Quirks) -> (Value, Vec<Loss>) {
     let encoded = encode_request(request, quirks).unwrap();
     (serde_json::from_slice(&body::render(&encoded.body, &[])).unwrap(), encoded.losses)
-}
-
-fn fields(losses: &[Loss]) -> Vec<(&str, bool)> {
-    losses.iter().map(|loss| (&*loss.field, loss.harmless)).collect()
-}
-
-fn said(role: Role, parts: Vec<Content>) -> Message {
-    Message::new(role, parts.into_iter().map(ContentPart::from).collect())
 }
 
 // The client's half
@@ -158,7 +150,7 @@ fn what_cannot_be_said_is_named() {
     request.options.insert("max_tool_calls".into(), json!(3));
     let (json, losses) = encode(&request, &Quirks::default());
     assert_eq!(
-        fields(&losses),
+        places(&losses),
         [
             ("messages[0].name", true),
             ("messages[0].parts[0]", false),
@@ -247,12 +239,14 @@ fn only_what_counts_is_counted() {
     request.max_output_tokens = Some(5);
     request.stop = vec!["x".into()];
     request.sampling.temperature = Some(1.0);
-    let body = tokens::encode_request(&request, &Quirks::default()).unwrap();
+    let body =
+        tokens::encode_request(&request, &Quirks::default()).unwrap().or_refuse().unwrap().body;
     let json: Value = serde_json::from_slice(body.as_bytes().unwrap()).unwrap();
     let message = json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]});
     assert_eq!(json, json!({"model": "m", "input": [message]}));
     request.messages.push(said(Role::User, vec![Content::Unknown]));
-    assert!(tokens::encode_request(&request, &Quirks::default()).is_err());
+    let refused = tokens::encode_request(&request, &Quirks::default()).unwrap().or_refuse();
+    assert!(refused.is_err());
 }
 
 // The server's half
@@ -284,7 +278,7 @@ fn what_codex_sends_is_read() {
     let decoded = decode_request(body.to_string().as_bytes()).unwrap();
     let request = &decoded.request;
     assert_eq!(
-        fields(&decoded.losses),
+        places(&decoded.losses),
         [("client_metadata", true), ("tools[2].description", true), ("tools[3].description", true)]
     );
     let names: Vec<_> = request
@@ -537,7 +531,7 @@ fn a_failure_in_the_middle_is_a_failed_response() {
         json!({"code": "rate_limit_exceeded", "message": "slow down. Please try again in 1300ms."})
     );
     // What we write we read.
-    let run = Replay::new(open()).respond(200, &[], &bytes).run();
+    let run = Replay::new(open::<Decoder>()).respond(200, &[], &bytes).run();
     let error = run.error.unwrap();
     assert_eq!((error.kind, error.retry_after_ms), (ErrorKind::RateLimited, Some(1300)));
     for kind in
@@ -545,7 +539,7 @@ fn a_failure_in_the_middle_is_a_failed_response() {
     {
         let mut bytes = Vec::new();
         Encoder::new(&Head::default()).error(&ProviderError::new(kind, "m"), &mut bytes);
-        let run = Replay::new(open()).respond(200, &[], &bytes).run();
+        let run = Replay::new(open::<Decoder>()).respond(200, &[], &bytes).run();
         assert_eq!(run.error.unwrap().kind, kind);
     }
     let (status, body) = error::encode(&ProviderError::new(ErrorKind::Quota, "spent"));

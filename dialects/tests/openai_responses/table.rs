@@ -1,7 +1,7 @@
 //! What the vendor's words mean, one row each: how an answer ends, tokens, failures, tools, reasoning.
 
 use dialects::openai_responses::{
-    Encoder, Head, Quirks, decode_request, encode_request, error, token,
+    Decoder, Encoder, Head, Quirks, decode_request, encode_request, error, token,
 };
 use plugin_api::{
     chat::*,
@@ -17,7 +17,7 @@ use plugin_api::{
 };
 use serde_json::{Value, json};
 
-use crate::golden::open;
+use crate::common::open;
 
 fn whole(fields: &Value) -> Run {
     let mut response = json!({"id": "resp_1", "object": "response", "model": "m", "output": []});
@@ -25,7 +25,7 @@ fn whole(fields: &Value) -> Run {
         response[name] = value.clone();
     }
     let headers = [("content-type", "application/json")];
-    Replay::new(open()).respond(200, &headers, response.to_string().as_bytes()).run()
+    Replay::new(open::<Decoder>()).respond(200, &headers, response.to_string().as_bytes()).run()
 }
 
 fn message(part: &Value) -> Value {
@@ -184,12 +184,17 @@ fn error_classes_in_a_stream() {
         let response = json!({"type": "response.failed", "response": {"error": {"code": code, "message": "m"}}});
         for event in [flat, wrapped, response] {
             let body = format!("data: {event}\n\n");
-            let error = Replay::new(open()).respond(200, &[], body.as_bytes()).run().error.unwrap();
+            let error = Replay::new(open::<Decoder>())
+                .respond(200, &[], body.as_bytes())
+                .run()
+                .error
+                .unwrap();
             assert_eq!((error.kind, error.code.as_deref()), (kind, Some(code)), "{event}");
         }
     }
     let body = "data: {\"type\":\"response.failed\",\"response\":{\"error\":null}}\n\n";
-    let error = Replay::new(open()).respond(200, &[], body.as_bytes()).run().error.unwrap();
+    let error =
+        Replay::new(open::<Decoder>()).respond(200, &[], body.as_bytes()).run().error.unwrap();
     assert_eq!(error.message, "the response failed and does not say why");
 }
 
@@ -323,7 +328,7 @@ fn reasoning_carriers() {
     let item_done = format!(
         "data: {{\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{item}}}\n\ndata: {{\"type\":\"response.completed\"}}\n\n"
     );
-    let run = Replay::new(open()).respond(200, &[], item_done.as_bytes()).run();
+    let run = Replay::new(open::<Decoder>()).respond(200, &[], item_done.as_bytes()).run();
     let message = run.transcript().message();
     assert_eq!(message.parts[0].continuity, [Continuity::new(token::REASONING_ITEM, item)]);
     // It goes back byte for byte.

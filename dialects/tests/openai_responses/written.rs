@@ -1,9 +1,9 @@
 //! What our encoder writes, kept to be read: by a person, and by the vendor's own SDK
 //! (`tests/openai_responses/sdk.py FOLDER` checks every file with the types of the `openai` package).
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p dialects --test openai_responses` writes the expectations anew.
+//! `UPDATE_GOLDEN=1 cargo test -p dialects written` writes the expectations anew.
 
-use std::{env, fs, path::Path};
+use std::path::Path;
 
 use dialects::openai_responses::{Encoder, Head, Namespaces, encode_response};
 use plugin_api::{
@@ -11,6 +11,8 @@ use plugin_api::{
     error::{ErrorKind, ProviderError},
     event::{ChatEvent, FinishReason, Transcript, Usage, events_of},
 };
+
+use crate::common::assert_recorded;
 
 fn answer() -> Message {
     let token = |kind: &str, issuer: &str| {
@@ -87,11 +89,6 @@ fn what_is_written_stays_as_it_was_checked() {
         ("incomplete.json", whole(FinishReason::ContentFilter)),
         ("failed.json", whole(FinishReason::Error)),
     ] {
-        let path = folder.join(name);
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&path, &found).unwrap();
-        }
-        let expected = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(String::from_utf8(found).unwrap(), expected, "{name}");
+        assert_recorded(&folder.join(name), &found);
     }
 }

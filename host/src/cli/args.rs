@@ -9,10 +9,14 @@ use crate::cli::{
     conversations::ConversationsArgs,
     db::DbArgs,
     embed::EmbedArgs,
+    env::EnvArgs,
+    keys::KeysArgs,
+    launch::LaunchArgs,
     login::LoginArgs,
     models::ModelsArgs,
     plugin::PluginArgs,
     providers::ProvidersArgs,
+    serve::ServeArgs,
     sessions::SessionsArgs,
 };
 
@@ -22,7 +26,7 @@ use crate::cli::{
     name = "maestro",
     version,
     after_help = "Data goes to stdout, everything else to stderr.\n\
-        Exit status: 0 success, 1 the request failed, 2 usage, 3 authentication needed, \
+        Exit status: 0 success, 1 the request failed, 2 usage, 3 authentication needed,\n\
         4 plugin rejected, 5 store or key, 130 interrupted.",
     after_long_help = AFTER
 )]
@@ -64,6 +68,15 @@ pub(super) enum Command {
     /// List, show, export and delete stored conversations
     #[command(visible_alias = "conversation")]
     Conversations(ConversationsArgs),
+    /// Serve OpenAI's, Anthropic's and Gemini's clients with every provider
+    Serve(ServeArgs),
+    /// Run Claude Code, Codex or Gemini CLI with any model and session
+    Launch(LaunchArgs),
+    /// Make, list and take back keys of the gateway's clients
+    #[command(visible_alias = "key")]
+    Keys(KeysArgs),
+    /// Print the settings with which a tool uses the gateway
+    Env(EnvArgs),
     /// List plugin files and look into one
     #[command(visible_alias = "plugins")]
     Plugin(PluginArgs),
@@ -135,6 +148,20 @@ mod tests {
                 }
                 walk(sub);
             }
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn no_line_of_help_is_broken_by_the_width_of_the_terminal() {
+        fn walk(command: &clap::Command) {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                for line in text.lines() {
+                    assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(walk);
         }
         walk(&Cli::command());
     }

@@ -25,8 +25,9 @@ use crate::{
 #[command(
     args_conflicts_with_subcommands = true,
     after_long_help = "\
-Conversations are kept by `maestro chat` in the host's own store, each message sealed with the master
-key. With --provider, the commands work on what the vendor keeps instead, where it keeps any.
+Conversations are kept by `maestro chat` in the host's own store, each message sealed with the
+master key. With --provider, the commands work on what the vendor keeps instead, where it keeps
+any.
 
 Examples:
   maestro conversations
@@ -60,14 +61,14 @@ enum ConversationsCommand {
     List(Side),
     /// Show the messages of a conversation
     Show {
-        /// Its id or name; the latest, if left out
+        /// Its name, its id or the beginning of its id; the latest, if left out
         conversation: Option<String>,
         #[command(flatten)]
         at: Side,
     },
     /// Print a whole conversation, as JSON or as Markdown
     Export {
-        /// Its id or name; the latest, if left out
+        /// Its name, its id or the beginning of its id; the latest, if left out
         conversation: Option<String>,
         /// As Markdown, without attachments
         #[arg(long)]
@@ -75,7 +76,7 @@ enum ConversationsCommand {
     },
     /// Delete a conversation and its messages
     Delete {
-        /// Its id or name
+        /// Its name, its id or the beginning of its id
         conversation: String,
         #[command(flatten)]
         at: Side,
@@ -85,7 +86,7 @@ enum ConversationsCommand {
     },
     /// Delete one message of a conversation
     DeleteChunk {
-        /// The conversation's id or name
+        /// The conversation's name, its id or the beginning of its id
         conversation: String,
         /// The message's id, as `show` and `export` print it
         chunk: String,

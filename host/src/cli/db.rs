@@ -18,8 +18,8 @@ use crate::{
 /// `maestro db status|migrate|rollback|backup|check|rekey`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The store migrates itself when a newer `maestro` first uses it, and writes a backup beside itself before.
-These commands look at it, do that by hand, and undo it.
+The store migrates itself when a newer `maestro` first uses it, and writes a backup beside itself
+before. These commands look at it, do that by hand, and undo it.
 
 Examples:
   maestro db status
@@ -37,7 +37,8 @@ enum DbCommand {
     Status,
     /// Bring the store to the newest schema
     #[command(after_long_help = "\
-Logins of the former program are opened with its key and sealed anew. Name that key in the configuration:
+Logins of the former program are opened with its key and sealed anew. Name that key in the
+configuration:
 
   [store]
   legacy_key = { env = \"OLD_KEY\" }     # or file, command, systemd; 32 bytes as base64
@@ -50,11 +51,11 @@ A migrated login is used only after `maestro sessions approve` showed where it m
     },
     /// Take the store back to an older schema; shows first what would be set aside
     #[command(after_long_help = "\
-What the older schema cannot hold is parked inside the file and comes back with the next migration, which
-happens as soon as this version of `maestro` uses the store again.
+What the older schema cannot hold is parked inside the file and comes back with the next
+migration, which happens as soon as this version of `maestro` uses the store again.
 
-Below version 2, the login that stays of each provider and auth type is sealed as the former program does;
-that needs its key (see `maestro db migrate --help`).")]
+Below version 2, the login that stays of each provider and auth type is sealed as the former
+program does; that needs its key (see `maestro db migrate --help`).")]
     Rollback {
         /// The version wanted; `maestro db status` says the present one
         #[arg(long, value_name = "VERSION")]
@@ -75,9 +76,9 @@ that needs its key (see `maestro db migrate --help`).")]
     Check,
     /// Seal everything with a new master key
     #[command(after_long_help = "\
-A generated key file gets a new key; the old key stays beside it, for backups made before. A key that you
-keep yourself you also make yourself, for example with `openssl rand -hex 32`, and name it here; then
-change `key` below `[store]` in the configuration.")]
+A generated key file gets a new key; the old key stays beside it, for backups made before. A key
+that you keep yourself you also make yourself, for example with `openssl rand -hex 32`, and name
+it here; then change `key` below `[store]` in the configuration.")]
     Rekey {
         /// File that holds the new key
         #[arg(long, value_name = "FILE", conflicts_with = "new_key_env")]
@@ -256,6 +257,7 @@ async fn check(maestro: &Maestro, output: &Output) -> Outcome {
 }
 
 async fn rekey(new: Option<KeySource>, maestro: &Maestro, output: &Output) -> Outcome {
+    let entry = new.as_ref().map(configured);
     let done = maestro.db_rekey(new).await?;
     let values = counted(usize::try_from(done.values).unwrap_or(usize::MAX), "value");
     let text = format!("sealed {values} with key {} instead of {}", done.to, done.from);
@@ -267,10 +269,24 @@ async fn rekey(new: Option<KeySource>, maestro: &Maestro, output: &Output) -> Ou
         let file = retired.display();
         output.note(&format!("the old key is in `{file}`; backups made before need it"));
     }
-    if let Some(configure) = &done.configure {
-        output.note(&format!("now name {configure} as `key` below `[store]` in the configuration"));
+    if let Some(entry) = entry {
+        output.note(&format!("now write `key = {entry}` below `[store]` in the configuration"));
     }
     Ok(())
+}
+
+/// Writes a source of a key as the configuration names it.
+fn configured(source: &KeySource) -> String {
+    let (name, value) = match source {
+        KeySource::Env(variable) => ("env", variable.clone()),
+        // The configuration is read from any folder, so that a relative path would lead elsewhere.
+        KeySource::File(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            ("file", path.display().to_string())
+        }
+        other => return other.to_string(),
+    };
+    format!("{{ {name} = {} }}", toml::Value::from(value))
 }
 
 fn note_backup(done: &DbMigration, output: &Output) {

@@ -54,8 +54,12 @@ pub(super) async fn run(args: EmbedArgs, maestro: &Maestro, output: &Output) -> 
     let mut request = EmbedRequest::new(model.model.clone(), texts);
     request.dimensions = args.dimensions;
     request.task = args.task;
-    let call = Call::with_session(args.session);
-    let answer = maestro.embed(&model, request, call).await?;
+    let session = args.session.as_deref();
+    let call = Call::with_session(args.session.clone());
+    let answer = match maestro.embed(&model, request, call).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(Failure::of_model(error, maestro, &model, session).await),
+    };
     if output.is_json() {
         let document = Document::new()
             .with("model", &model.to_string())
@@ -64,9 +68,14 @@ pub(super) async fn run(args: EmbedArgs, maestro: &Maestro, output: &Output) -> 
         return output.document(&document);
     }
     for vector in &answer.vectors {
-        output.data(format_args!("{}\n", serde_json::json!(vector)))?;
+        output.data(format_args!("{}\n", numbers(vector)))?;
     }
     Ok(())
+}
+
+/// Writes a vector as JSON, each number as short as its precision allows.
+fn numbers(vector: &[f32]) -> String {
+    serde_json::to_string(vector).unwrap_or_else(|_| "[]".to_owned())
 }
 
 fn from_stdin(lines: bool) -> Result<Vec<String>, Failure> {
@@ -96,6 +105,11 @@ fn split(text: &str, lines: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_as_short_as_they_are_precise() {
+        assert_eq!(numbers(&[0.1, -1.0]), "[0.1,-1.0]");
+    }
 
     #[test]
     fn stdin_is_one_text_or_one_a_line() {

@@ -1,18 +1,16 @@
 //! What ends a command early, and the exit status that it means.
 
-use std::{
-    error::Error as _,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{error::Error as _, io};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use plugin_api::error::ErrorKind;
 
 use crate::{
-    cli::output::{Document, Output},
+    authoring::AuthoringError,
     config::ConfigError,
+    gateway::StartError,
     home::NoHome,
-    maestro,
+    maestro::{self, Listing},
+    router::ModelRef,
 };
 
 /// Why a command ends without success.
@@ -24,12 +22,26 @@ pub(super) enum Failure {
     /// The provider does not accept the key of a login.
     #[error("the key was rejected and is not stored")]
     Rejected(#[source] maestro::Error),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The vendor does not know the model, but lists others that are named much like it.
+    #[error("{error}")]
+    NearMiss {
+        /// What the vendor said.
+        error: Box<maestro::Error>,
+        /// Refs of the nearest models.
+        nearest: Vec<String>,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Nothing says where anything is kept.
     #[error(transparent)]
     Home(#[from] NoHome),
+    /// A plugin could not be begun or built.
+    #[error(transparent)]
+    Authoring(#[from] AuthoringError),
     /// The arguments make no sense together, or not here.
     #[error("{message}")]
     Usage {
@@ -55,6 +67,9 @@ pub(super) enum Failure {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// A tool that was run failed; it has said why itself.
+    #[error("the tool ended with status {0}")]
+    Child(u8),
     /// It failed, and all about it has been printed.
     #[error("failed")]
     Said,
@@ -71,6 +86,23 @@ impl Failure {
         Self::Request { message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// Makes the failure of a request to a model; where the vendor knows no such model, with the names
+    /// of those that were probably meant.
+    pub(super) async fn of_model(
+        error: maestro::Error,
+        maestro: &maestro::Maestro,
+        model: &ModelRef,
+        session: Option<&str>,
+    ) -> Self {
+        if error.provider_error().is_some_and(|error| error.kind == ErrorKind::NotFound)
+            && let Some(Listing::Missing { nearest }) = maestro.is_listed(model, session).await
+            && !nearest.is_empty()
+        {
+            return Self::NearMiss { error: Box::new(error), nearest };
+        }
+        Self::Maestro(error)
+    }
+
     /// Makes the failure of a write to stdout.
     pub(super) fn write(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -84,25 +116,35 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.exit_code(),
-            Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
-            Self::Request { .. } | Self::Other(_) | Self::Said => 1,
+            Self::NearMiss { error, .. } => error.exit_code(),
+            Self::Start(StartError::Maestro(error)) => error.exit_code(),
+            Self::Start(StartError::Listen { .. }) => 1,
+            Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
+            Self::Authoring(error) if error.is_usage() => 2,
+            Self::Authoring(_) | Self::Request { .. } | Self::Other(_) | Self::Said => 1,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
+            Self::Child(code) => *code,
         }
     }
 
     /// Returns whether anything has to be printed about it.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Said)
+        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Child(_) | Self::Said)
     }
 
     /// Returns what to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Maestro(error) => error.hint(),
+            Self::NearMiss { nearest, .. } => {
+                Some(format!("did you mean `{}`?", nearest.join("` or `")))
+            }
             Self::Rejected(_) => Some("check the key; `--no-test` stores it untried".into()),
+            Self::Start(error) => error.hint(),
             Self::Config(error) => error.hint(),
+            Self::Authoring(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
             _ => None,
@@ -113,9 +155,14 @@ impl Failure {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Maestro(error) | Self::Rejected(error) => error.kind(),
+            Self::Start(StartError::Maestro(error)) => error.kind(),
+            Self::Start(StartError::Listen { .. }) => "io",
+            Self::NearMiss { error, .. } => error.kind(),
             Self::Config(_) | Self::Home(_) => "config",
-            Self::Usage { .. } => "usage",
-            Self::Request { .. } | Self::Said => "request",
+            Self::Authoring(error) if error.is_usage() => "usage",
+            Self::Authoring(_) => "authoring",
+            Self::Start(_) | Self::Usage { .. } => "usage",
+            Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
         }
@@ -124,7 +171,10 @@ impl Failure {
     /// Returns the messages of what led to it, nearest first.
     pub(super) fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
-        let mut next = self.source();
+        let mut next = match self {
+            Self::NearMiss { error, .. } => error.source(),
+            _ => self.source(),
+        };
         while let Some(cause) = next {
             let text = cause.to_string();
             // A wrapper without words of its own would say the same thing twice.
@@ -137,46 +187,11 @@ impl Failure {
     }
 }
 
-/// Prints help or the version to stdout, a usage error to stderr; returns the exit status.
-pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
-    let json = std::env::args_os().any(|arg| arg == "--json");
-    let wrong =
-        error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if json && wrong {
-        let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "{}", parse_error_document(error));
-    } else {
-        // Nothing can be said about a closed stderr, or a closed `maestro --help | head`.
-        let _ = error.print();
-    }
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
-}
-
-fn parse_error_document(error: &clap::Error) -> Document {
-    let text = error.to_string();
-    let message = text.lines().next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    let suggestion =
-        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
-            .into_iter()
-            .find_map(|kind| match error.get(kind)? {
-                ContextValue::String(one) => Some(format!("did you mean `{one}`?")),
-                ContextValue::Strings(all) if !all.is_empty() => {
-                    Some(format!("did you mean `{}`?", all.join("` or `")))
-                }
-                _ => None,
-            });
-    Output::error_document("usage", message, &[], suggestion.as_deref())
-}
-
 const INTERRUPTED: u8 = 130;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::args::Cli;
 
     #[test]
     fn a_reader_that_stops_early_is_no_failure() {
@@ -196,14 +211,5 @@ mod tests {
         let failure = Failure::from(error);
         assert_eq!(failure.to_string(), "failed to read `x`");
         assert_eq!(failure.causes(), ["disk on fire"]);
-    }
-
-    #[test]
-    fn a_misspelt_flag_is_json_too() {
-        let error = Cli::command().try_get_matches_from(["maestro", "chatt"]).unwrap_err();
-        assert_eq!(
-            parse_error_document(&error).to_string(),
-            r#"{"version":1,"error":{"kind":"usage","message":"unrecognized subcommand 'chatt'","causes":[],"hint":"did you mean `chat`?"}}"#
-        );
     }
 }

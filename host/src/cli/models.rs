@@ -18,7 +18,7 @@ use crate::{
         table::{Sheet, Table},
         time,
     },
-    maestro::{Call, Error, Maestro, ProviderInfo, one_line},
+    maestro::{Call, Error, Listing, Maestro, ProviderInfo, one_line},
 };
 
 /// `maestro models [list | info REF | default [REF]]`.
@@ -95,7 +95,14 @@ pub(super) async fn run(args: ModelsArgs, maestro: &Maestro, output: &Output) ->
         Some(ModelsCommand::List(args)) => list(args, maestro, output).await,
         Some(ModelsCommand::Info { model, session }) => {
             let model_ref = maestro.parse_model(&model).await?;
-            let model = maestro.model_info(&model_ref, Call::with_session(session)).await?;
+            let asked = maestro.model_info(&model_ref, Call::with_session(session.clone())).await;
+            let model = match asked {
+                Ok(model) => model,
+                Err(error) => {
+                    let session = session.as_deref();
+                    return Err(Failure::of_model(error, maestro, &model_ref, session).await);
+                }
+            };
             let listed = Listed::new(&model_ref.provider, model);
             output.either(|| Document::new().with("model", &listed), sheet(&listed))
         }
@@ -109,11 +116,20 @@ pub(super) async fn run(args: ModelsArgs, maestro: &Maestro, output: &Output) ->
             }
             None => Err(Failure::request(
                 "no default model is chosen",
-                "run `maestro models default REF`",
+                "run `maestro models default PROVIDER/MODEL`",
             )),
         },
         Some(ModelsCommand::Default { model: Some(model) }) => {
             let model = maestro.parse_model(&model).await?;
+            // It is chosen all the same: some servers answer for more than they list.
+            if let Some(Listing::Missing { nearest }) = maestro.is_listed(&model, None).await {
+                let (id, meant) = (&model.provider, nearest.join("` or `"));
+                let meant = match meant.as_str() {
+                    "" => format!("`maestro models --provider {id}` shows them"),
+                    meant => format!("did you mean `{meant}`?"),
+                };
+                output.warn(&format!("`{model}` is not among the models of `{id}`; {meant}"));
+            }
             maestro.set_default_model(&model).await?;
             let name = model.to_string();
             output.either(

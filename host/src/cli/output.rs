@@ -116,7 +116,7 @@ impl Output {
             text.push_str(&format!("  caused by: {}\n", visible::line(&cause)));
         }
         if let Some(hint) = hint {
-            text.push_str(&format!("\nhint: {}\n", visible::block(&hint)));
+            text.push_str(&format!("\nhint: {}\n", visible::block(hint.trim_end())));
         }
         self.stderr(text);
     }
@@ -178,13 +178,14 @@ impl fmt::Display for Document {
     }
 }
 
-/// Starts the log on stderr, if anybody asked for it.
-pub(super) fn trace(verbose: u8) {
+/// Starts the log on stderr, if anybody asked for it; a server has one without being asked.
+pub(super) fn trace(verbose: u8, serves: bool) {
     let wanted = std::env::var("MAESTRO_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = match (verbose, wanted) {
         (_, Some(filter)) => EnvFilter::new(filter),
+        (0 | 1, None) if serves => EnvFilter::new("host=warn,maestro=info"),
         (0 | 1, None) => return,
-        (2, None) => EnvFilter::new("host=debug"),
+        (2, None) => EnvFilter::new("host=debug,maestro=info"),
         (_, None) => EnvFilter::new("trace"),
     };
     let terminal = io::stderr().is_terminal();

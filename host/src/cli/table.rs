@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::cli::visible;
 
 /// Rows under headings. Cells may come from plugins; they are escaped.
@@ -34,7 +36,8 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |text: &str| text.chars().count();
+        // A terminal gives two columns to an ideograph, and none to a mark that joins a letter.
+        let width = |text: &str| text.width();
         let mut widths: Vec<usize> = self.headings.iter().map(|text| width(text)).collect();
         for row in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(row) {
@@ -94,6 +97,14 @@ mod tests {
             "ID      NAME    NOTE\nopenai  é       -\nx       longer  a\\u{1b}[m\n"
         );
         assert!(!table.is_empty());
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        let mut table = Table::new(&["NAME", "NOTE"]);
+        table.row(["旅行日記".into(), "a".into()]);
+        table.row(["cafe\u{301}".into(), "b".into()]);
+        assert_eq!(table.to_string(), "NAME      NOTE\n旅行日記  a\ncafe\u{301}      b\n");
     }
 
     #[test]

@@ -38,6 +38,7 @@ use super::{
     cancel::{CANCEL, LastRequest, cancel},
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
+    recording::{Recorder, Tape},
 };
 use crate::{
     plugin::{
@@ -64,6 +65,8 @@ pub struct Order {
     pub route: Route,
     /// The credential to put into them.
     pub credential: Option<CredentialUse>,
+    /// Where to write down what the exchange is given and gives.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// What an exchange gives.
@@ -133,6 +136,7 @@ pub struct Driver {
     put_out: usize,
     value_given: bool,
     over: bool,
+    tape: Option<Tape>,
 }
 
 /// The one request that may be open.
@@ -166,6 +170,10 @@ impl Driver {
             blobs.detach(request);
             warnings = own_only(request, order.instance.provider.as_str());
         }
+        let (plugin, credential) = (order.plugin.as_str(), order.credential.clone());
+        let tape = order.recorder.map(|recorder| {
+            Tape::new(recorder, credential, plugin, &order.instance, &order.operation)
+        });
         let mut driver = Self {
             live: order.runtime.open(),
             stepping: false,
@@ -187,6 +195,7 @@ impl Driver {
             put_out: 0,
             value_given: false,
             over: false,
+            tape,
         };
         let opening = Opening { instance: order.instance, operation: order.operation }
             .pack()
@@ -258,6 +267,11 @@ impl Driver {
         }
     }
 
+    /// Returns a delivery that waits already, without reading on.
+    pub fn next_ready(&mut self) -> Option<Result<Delivery, ExchangeError>> {
+        self.ready.pop_front()
+    }
+
     async fn happens(&mut self) -> Happened {
         let wake = self.wake;
         let woken = async {
@@ -295,11 +309,15 @@ impl Driver {
 
     /// Steps the exchange and does what it asks; in a worker, once it has answered.
     fn step(&mut self, input: &Input<'_>, opening: &PackedOpening) {
+        let now = now();
+        if let Some(tape) = &mut self.tape {
+            tape.given(now, input);
+        }
         match &mut self.live {
             Live::InProcess(live) => {
                 let mut stepped = std::mem::take(&mut self.stepped);
                 let started = Instant::now();
-                live.step(now(), input, opening, &mut stepped);
+                live.step(now, input, opening, &mut stepped);
                 let took = started.elapsed();
                 if took > LONG_STEP {
                     warn!(plugin = self.plugin, ms = took.as_millis(), "a step took too long");
@@ -307,7 +325,7 @@ impl Driver {
                 self.take(stepped);
             }
             Live::Worker(live) => {
-                live.give(now(), input, opening);
+                live.give(now, input, opening);
                 self.stepping = true;
             }
             _ => self.over = true,
@@ -336,6 +354,9 @@ impl Driver {
     /// Does what a step asked.
     fn take(&mut self, mut stepped: Stepped) {
         self.put_out = self.put_out.saturating_add(stepped.bytes());
+        if let Some(tape) = &mut self.tape {
+            tape.gave(&stepped.effects, stepped.bytes());
+        }
         for effect in stepped.effects.drain(..) {
             if let Err(violation) = self.perform(effect) {
                 self.violate(violation);
@@ -442,6 +463,9 @@ impl Driver {
     }
 
     fn deliver(&mut self, mut event: ChatEvent) -> Result<(), Violation> {
+        if let (ChatEvent::Warning { message }, Some(credential)) = (&mut event, &self.credential) {
+            *message = credential.masked_text(std::mem::take(message));
+        }
         if !self.is_chat && matches!(event, ChatEvent::Warning { .. }) {
             self.ready.push_back(Ok(Delivery::Event(event)));
             return Ok(());
@@ -467,8 +491,11 @@ impl Driver {
         Ok(())
     }
 
-    fn fail(&mut self, source: Box<ProviderError>) {
+    fn fail(&mut self, mut source: Box<ProviderError>) {
         self.end();
+        if let Some(credential) = &self.credential {
+            *source = credential.masked(*source);
+        }
         let provider = self.provider.clone();
         self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }

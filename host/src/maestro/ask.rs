@@ -13,7 +13,7 @@ use plugin_api::{
 
 use super::{Error, Maestro, asking::Asking, choice::Chosen};
 use crate::{
-    exchange::{Delivery, Driver, ExchangeError, grammar::Rule},
+    exchange::{Delivery, Driver, ExchangeError, grammar::Rule, recording::Recorder},
     plugin::registry::Provider,
     router::ModelRef,
     suggest::several,
@@ -21,6 +21,9 @@ use crate::{
 
 /// Setting of the store that holds the default model.
 const DEFAULT_MODEL: &str = "default_model";
+
+/// How long a hint may take to find.
+const HINT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long each provider may take to list its models when all are asked at once.
 const LIST_PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +40,8 @@ pub struct Call {
     /// How long the whole answer may take, further tries included; `None` leaves it to the
     /// configuration.
     pub deadline: Option<Duration>,
+    /// Where to write down what the exchanges are given and give; no credential gets there.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Call {
@@ -62,6 +67,26 @@ impl Call {
         self.deadline = deadline;
         self
     }
+
+    /// Sets where to write down what the exchanges are given and give.
+    #[must_use]
+    pub fn recorder(mut self, recorder: Option<Arc<Recorder>>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+}
+
+/// What a provider's list says of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listing {
+    /// It is there.
+    Listed,
+    /// It is not.
+    Missing {
+        /// Refs of the nearest.
+        nearest: Vec<String>,
+    },
 }
 
 /// An answer as it streams. Dropping it closes the upstream connection.
@@ -133,6 +158,30 @@ impl ChatStream {
                 let error = self.failed.take()?;
                 self.asking.ended(Some(&error));
                 return Some(Err(error));
+            }
+        }
+    }
+
+    /// Returns an event that is there already, without reading on.
+    ///
+    /// What one read of the upstream brought can so be passed on in one piece. The end, and a failure,
+    /// come from [`next`](Self::next).
+    pub fn next_ready(&mut self) -> Option<ChatEvent> {
+        if self.asking.may_reopen() || self.asking.is_over() {
+            return None;
+        }
+        if let Some(event) = self.held.pop_front() {
+            return Some(event);
+        }
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.driver.next_ready()? {
+            Ok(Delivery::Event(event)) => Some(event),
+            Ok(Delivery::Value(_)) => None,
+            Err(error) => {
+                self.failed = Some(error.into());
+                None
             }
         }
     }
@@ -218,12 +267,25 @@ impl Maestro {
         if let Some(found) = models.iter().find(|listed| listed.id == model.model) {
             return Ok(found.clone());
         }
-        let ids = models.iter().map(|listed| listed.id.as_str());
-        let nearest = several(model.model.as_str(), ids, 3)
-            .into_iter()
-            .map(|id| format!("{}/{id}", provider.id))
-            .collect();
+        let nearest = near(model, &models);
         Err(Error::UnknownModel { model: model.to_string(), nearest })
+    }
+
+    /// Says whether the model's provider lists it, and which of its models are nearest if not.
+    ///
+    /// `None` where nobody can tell: the provider lists no models, or not now, or not soon. A model that
+    /// is not listed may still answer, so this is for hints and warnings.
+    pub async fn is_listed(&self, model: &ModelRef, session: Option<&str>) -> Option<Listing> {
+        let call = Call::with_session(session.map(str::to_owned)).for_model(model);
+        let listed = self.list_models(model.provider.as_str(), call.session.as_deref());
+        let models = tokio::time::timeout(HINT_PATIENCE, listed).await.ok()?.ok()?;
+        if models.is_empty() {
+            return None;
+        }
+        Some(match models.iter().any(|listed| listed.id == model.model) {
+            true => Listing::Listed,
+            false => Listing::Missing { nearest: near(model, &models) },
+        })
     }
 
     /// Reads a model ref; a bare model name is looked for in the lists of the ready providers.
@@ -246,8 +308,7 @@ impl Maestro {
             (provider.id, models.ok().and_then(Result::ok).unwrap_or_default())
         });
         for (provider, models) in join_all(asked).await {
-            let chats = models.into_iter().filter(Model::is_chat);
-            listed.extend(chats.map(|model| format!("{provider}/{}", model.id)));
+            listed.extend(models.into_iter().map(|model| format!("{provider}/{}", model.id)));
         }
         let mut candidates: Vec<String> = listed
             .iter()
@@ -257,8 +318,12 @@ impl Maestro {
         match candidates.len() {
             1 => Ok(candidates.remove(0).parse()?),
             0 => {
-                let nearest = several(text, listed.iter().map(String::as_str), 3);
-                let nearest = nearest.into_iter().map(str::to_owned).collect();
+                let names = listed.iter().filter_map(|listed| Some(listed.split_once('/')?.1));
+                let near = several(text, names, 3);
+                let is_near = |listed: &&String| {
+                    listed.split_once('/').is_some_and(|(_, name)| near.contains(&name))
+                };
+                let nearest = listed.iter().filter(is_near).take(3).cloned().collect();
                 Err(Error::UnknownModel { model: text.to_owned(), nearest })
             }
             _ => Err(Error::AmbiguousModel { model: text.to_owned(), candidates }),
@@ -418,6 +483,13 @@ async fn value_of(maestro: &Maestro, mut driver: Driver) -> Result<Reply, Error>
             detail: "no value".into(),
         })
     })
+}
+
+/// Returns the refs of the models that are nearest to one.
+fn near(model: &ModelRef, models: &[Model]) -> Vec<String> {
+    let ids = models.iter().map(|listed| listed.id.as_str());
+    let near = several(model.model.as_str(), ids, 3).into_iter();
+    near.map(|id| format!("{}/{id}", model.provider)).collect()
 }
 
 fn not_supported(error: &ExchangeError) -> bool {

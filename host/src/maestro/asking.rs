@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Call, Error, Maestro, choice::Chosen};
 use crate::{
-    exchange::{Driver, Order},
+    exchange::{Driver, Order, recording::Recorder},
     plugin::{
         RefusalError,
         registry::{Plugin, Provider},
@@ -37,6 +37,8 @@ pub(super) struct Asking {
     /// Whether tokens were renewed for this request; a second refusal stands.
     renewed: bool,
     deadline: Option<Deadline>,
+    /// Where its exchanges are written down.
+    recorder: Option<Arc<Recorder>>,
     noted: bool,
 }
 
@@ -81,6 +83,7 @@ impl Asking {
             renewed: false,
             deadline: patience
                 .and_then(|after| Some(Deadline { at: Instant::now().checked_add(after)?, after })),
+            recorder: call.recorder.clone(),
             noted: false,
         };
         // Where it runs in a worker, that is waited for once; another exchange starts it again if need be.
@@ -170,6 +173,11 @@ impl Asking {
                 }
                 let (provider, tried) = (&self.provider.id, self.tried);
                 tracing::info!(%provider, tried, wait_ms = wait.as_millis(), %error, "trying again");
+                if wait >= NOTEWORTHY {
+                    let (why, wait_s) = (error.kind, wait.as_secs_f32().ceil());
+                    let text = format!("provider `{provider}`: {why}; trying again in {wait_s} s");
+                    self.maestro.warn(&text);
+                }
                 *self.due.insert(due)
             }
         };
@@ -199,6 +207,7 @@ impl Asking {
             native: Bytes::new(),
             route: self.provider.route.clone(),
             credential: self.chosen.credential.clone(),
+            recorder: self.recorder.clone(),
         };
         Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
     }
@@ -245,6 +254,9 @@ fn leaves_traces(operation: &Operation) -> bool {
 fn may_have_arrived(kind: ErrorKind) -> bool {
     !matches!(kind, ErrorKind::RateLimited | ErrorKind::Overloaded)
 }
+
+/// A wait that a person would take for a program that hangs.
+const NOTEWORTHY: Duration = Duration::from_secs(3);
 
 /// Draws evenly from 0 to 1.
 fn chance() -> f64 {

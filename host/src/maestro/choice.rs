@@ -84,30 +84,27 @@ impl Maestro {
                 .await;
             match resolved {
                 Ok(session) => return self.stored(provider, session).await,
-                Err(SessionError::None { .. }) if wanted.is_none() => {}
-                Err(error) => return Err(error.into()),
+                // There may be a declared one, or a key in the environment.
+                Err(SessionError::None { .. }) => {}
+                Err(error) => return Err(self.or_elsewhere(provider, wanted, error.into()).await),
             }
         }
         if let Some(wanted) = wanted {
-            return Err(self.no_such_session(provider, &wanted));
+            let error = self.no_such_session(provider, &wanted);
+            return Err(self.or_elsewhere(provider, Some(wanted), error).await);
         }
-        let mut declared = self
-            .inner
-            .config
-            .sessions
-            .iter()
-            .filter(|(_, declared)| declared.provider == provider.id);
-        match (declared.next(), declared.next()) {
-            (Some((name, only)), None) => return Chosen::declared(provider, name, only),
-            (Some((first, _)), Some((second, _))) => {
-                let candidates = [first, second].map(|name| format!("{}:{name}", provider.id));
-                return Err(SessionError::NoDefault {
-                    provider: provider.id.clone(),
-                    candidates: candidates.into(),
-                }
-                .into());
+        let declared = self.inner.config.sessions.iter();
+        let declared: Vec<_> =
+            declared.filter(|(_, declared)| declared.provider == provider.id).collect();
+        match declared.as_slice() {
+            [] => {}
+            [(name, only)] => return Chosen::declared(provider, name, only),
+            several => {
+                let selector = |(name, _): &(&String, _)| format!("{}:{name}", provider.id);
+                let candidates = several.iter().map(selector).collect();
+                let provider = provider.id.clone();
+                return Err(SessionError::NoDefault { provider, candidates }.into());
             }
-            (None, _) => {}
         }
         if let Some((name, secret)) = env_key(provider) {
             return Ok(Chosen::with_key(provider, format!("env:{name}"), secret));
@@ -139,6 +136,27 @@ impl Maestro {
         Ok(Some(Wanted { name: selector.name, auth_type: selector.auth_type }))
     }
 
+    /// Says better than `error` that a session is there, but at another provider.
+    async fn or_elsewhere(
+        &self,
+        provider: &Provider,
+        wanted: Option<Wanted>,
+        error: Error,
+    ) -> Error {
+        let (Error::Session(SessionError::Unknown { .. }), Some(wanted)) = (&error, wanted) else {
+            return error;
+        };
+        let Ok(listed) = self.list_sessions(None).await else { return error };
+        match listed.into_iter().find(|session| session.name == wanted.name.as_str()) {
+            Some(found) => Error::SessionElsewhere {
+                session: found.name,
+                provider: provider.id.clone(),
+                other: found.provider,
+            },
+            None => error,
+        }
+    }
+
     fn no_such_session(&self, provider: &Provider, wanted: &Wanted) -> Error {
         let declared = self.inner.config.sessions.iter();
         let known = declared
@@ -167,13 +185,13 @@ impl Maestro {
     ) -> Result<(), Error> {
         let selector = session.info.selector();
         if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
-            let (id, change) = (session.info.id.clone(), describe(&change));
+            let (info, change) = (session.info.clone(), describe(&change));
             if session.info.status == SessionStatus::Ready {
                 let text = change.clone();
                 let sessions = self.sessions().await?;
                 sessions
                     .blocking(move |sessions| {
-                        sessions.fail(&id, SessionStatus::NeedsApproval, &text, &stamp())
+                        sessions.fail(&info, SessionStatus::NeedsApproval, &text, &stamp())
                     })
                     .await?;
             }

@@ -11,7 +11,10 @@ use plugin_api::{
 };
 
 use super::{Call, Error, Maestro, now_s};
-use crate::session::{Chunk, Conversation, NewChunk, NewConversation, Sessions, StoreError};
+use crate::{
+    session::{Chunk, Conversation, NewChunk, NewConversation, Sessions},
+    suggest::several,
+};
 
 /// A stored message.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,17 +56,13 @@ impl Maestro {
         Ok(sessions.blocking(Sessions::conversations).await?)
     }
 
-    /// Finds a conversation by id or name.
+    /// Finds a conversation by its id, its name, or the beginning of its id.
     ///
     /// # Errors
     ///
-    /// [`StoreError::UnknownConversation`].
+    /// [`Error::UnknownConversation`], with the nearest, and [`Error::AmbiguousConversation`].
     pub async fn find_conversation(&self, id_or_name: &str) -> Result<Conversation, Error> {
-        let wanted = id_or_name.to_owned();
-        let Some(sessions) = self.existing_sessions().await? else {
-            return Err(StoreError::UnknownConversation { conversation: wanted }.into());
-        };
-        Ok(sessions.blocking(move |s| s.conversation(&wanted)).await?)
+        pick(self.list_conversations().await?, id_or_name)
     }
 
     /// Returns the conversation that changed last.
@@ -80,7 +79,7 @@ impl Maestro {
     ///
     /// # Errors
     ///
-    /// [`StoreError::DuplicateConversation`].
+    /// [`StoreError::DuplicateConversation`](crate::session::StoreError::DuplicateConversation).
     pub async fn create_conversation(&self, new: NewConversation) -> Result<Conversation, Error> {
         let sessions = self.sessions().await?;
         Ok(sessions.blocking(move |s| s.create_conversation(new, now_s())).await?)
@@ -90,7 +89,8 @@ impl Maestro {
     ///
     /// # Errors
     ///
-    /// [`StoreError::UnknownConversation`], also when it was deleted meanwhile.
+    /// [`StoreError::UnknownConversation`](crate::session::StoreError::UnknownConversation), also when
+    /// it was deleted meanwhile.
     pub async fn append_turn(
         &self,
         conversation: &ContextId,
@@ -134,7 +134,7 @@ impl Maestro {
     ///
     /// # Errors
     ///
-    /// [`StoreError::UnknownConversation`].
+    /// [`Error::UnknownConversation`], [`Error::AmbiguousConversation`].
     pub async fn delete_conversation(&self, id_or_name: &str) -> Result<Conversation, Error> {
         let found = self.find_conversation(id_or_name).await?;
         let id = found.id.clone();
@@ -209,6 +209,34 @@ impl Maestro {
     }
 }
 
+/// Takes the one conversation that is meant.
+fn pick(mut all: Vec<Conversation>, wanted: &str) -> Result<Conversation, Error> {
+    let by_id = all.iter().position(|found| found.id == wanted);
+    let exact = by_id.or_else(|| all.iter().position(|c| c.name.as_deref() == Some(wanted)));
+    if let Some(at) = exact {
+        return Ok(all.swap_remove(at));
+    }
+    // Names may look like the beginning of an id, but rarely are as long and of hex digits alone.
+    let is_prefix = wanted.len() >= MIN_PREFIX && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+    let begins = |found: &Conversation| is_prefix && found.id.as_str().starts_with(wanted);
+    let candidates: Vec<_> = all.iter().enumerate().filter(|(_, found)| begins(found)).collect();
+    match candidates.as_slice() {
+        [] => {
+            let names = all.iter().filter_map(|found| found.name.as_deref());
+            let nearest = several(wanted, names, 3).into_iter().map(str::to_owned).collect();
+            Err(Error::UnknownConversation { conversation: wanted.to_owned(), nearest })
+        }
+        [(at, _)] => {
+            let at = *at;
+            Ok(all.swap_remove(at))
+        }
+        several => Err(Error::AmbiguousConversation {
+            prefix: wanted.to_owned(),
+            candidates: several.iter().map(|(_, found)| found.id.to_string()).collect(),
+        }),
+    }
+}
+
 fn stored_message(chunk: Chunk) -> Result<StoredMessage, Error> {
     let message = serde_json::from_str(&chunk.content)
         .map_err(|source| Error::Message { message: chunk.id.to_string(), source })?;
@@ -231,4 +259,48 @@ fn chunk_of(conversation: &Conversation, stored: &StoredMessage) -> ContextChunk
     chunk.tokens = stored.output_tokens;
     chunk.created = u64::try_from(stored.created_at).ok();
     chunk
+}
+
+/// Fewest digits of an id that name a conversation.
+const MIN_PREFIX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversation(id: &str, name: Option<&str>) -> Conversation {
+        Conversation {
+            id: ContextId::new(id),
+            name: name.map(str::to_owned),
+            provider: None,
+            session: None,
+            model: None,
+            title: None,
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_found_by_id_name_or_the_beginning_of_its_id() {
+        let all = || {
+            vec![
+                conversation("abcd1111", Some("trip")),
+                conversation("abcd2222", Some("abcd1")),
+                conversation("beef3333", None),
+            ]
+        };
+        let id = |wanted| pick(all(), wanted).map(|found| found.id.to_string());
+        assert_eq!(id("trip").unwrap(), "abcd1111");
+        assert_eq!(id("abcd2222").unwrap(), "abcd2222");
+        assert_eq!(id("abcd1").unwrap(), "abcd2222", "a name comes before a prefix");
+        assert_eq!(id("abcd11").unwrap(), "abcd1111");
+        assert_eq!(id("beef").unwrap(), "beef3333");
+        let Err(Error::AmbiguousConversation { candidates, .. }) = id("abcd") else { panic!() };
+        assert_eq!(candidates, ["abcd1111", "abcd2222"]);
+        for (wanted, near) in [("tirp", vec!["trip"]), ("bee", vec![]), ("xyzzy", vec![])] {
+            let Err(Error::UnknownConversation { nearest, .. }) = id(wanted) else { panic!() };
+            assert_eq!(nearest, near, "{wanted}");
+        }
+    }
 }

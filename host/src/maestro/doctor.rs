@@ -10,6 +10,7 @@ impl Maestro {
     /// Looks at configuration, plugins, store, key and sessions. Sends nothing.
     pub async fn doctor(&self) -> Vec<Finding> {
         let mut findings = vec![self.look_at_config()];
+        findings.extend(self.look_at_declared());
         findings.extend(self.look_at_plugins().await);
         findings.extend(self.look_at_providers().await);
         findings.extend(self.look_at_store().await);
@@ -24,6 +25,17 @@ impl Maestro {
             format!("`{}` does not exist; defaults apply", path.display())
         };
         finding("configuration", Level::Ok, detail, None)
+    }
+
+    /// A declared session may wait for a plugin that comes later; more often its provider is misspelt.
+    fn look_at_declared(&self) -> Vec<Finding> {
+        let declared = self.inner.config.sessions.iter();
+        let lost = declared.filter_map(|(name, declared)| {
+            let error = self.provider(declared.provider.as_str()).err()?;
+            let what = format!("declared session {name}");
+            Some(finding(&what, Level::Warning, one_line(&error), error.hint()))
+        });
+        lost.collect()
     }
 
     async fn look_at_plugins(&self) -> Vec<Finding> {

@@ -9,9 +9,9 @@ use plugin_api::{
 
 use crate::{
     config::ConfigError,
-    exchange::ExchangeError,
+    exchange::{ExchangeError, recording::RecordingError},
     oauth::{error::LoginError, refresh::RefreshError},
-    plugin::{RefusalError, registry::MisfitError, trust::TrustError},
+    plugin::{RefusalError, install::InstallError, registry::MisfitError, trust::TrustError},
     router::ModelRefError,
     session::{
         InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,
@@ -85,6 +85,16 @@ pub enum Error {
         /// Why.
         source: InvalidName,
     },
+    /// The session belongs to another provider than the model.
+    #[error("session `{session}` is one of `{other}`, not of `{provider}`")]
+    SessionElsewhere {
+        /// The session.
+        session: String,
+        /// The provider of the model.
+        provider: ProviderId,
+        /// The session's provider.
+        other: ProviderId,
+    },
     /// The provider wants a login and has none.
     #[error("provider `{provider}` has no session")]
     NoSession {
@@ -94,7 +104,7 @@ pub enum Error {
         env: Vec<String>,
     },
     /// The plugin or its origins are not those that the session was made for.
-    #[error("session `{session}` was approved for something else: {change}")]
+    #[error("session `{session}` needs approval: {change}")]
     NeedsApproval {
         /// The session.
         session: String,
@@ -227,6 +237,17 @@ pub enum Error {
         /// Why.
         source: RefusalError,
     },
+    /// A plugin was not installed or not removed.
+    #[error("nothing of plugin `{plugin}` was changed")]
+    Unchanged {
+        /// Its id.
+        plugin: String,
+        /// Why.
+        source: InstallError,
+    },
+    /// A recording cannot be run again.
+    #[error("the recording cannot be used")]
+    Recording(#[from] RecordingError),
     /// The list of trusted plugins cannot be used.
     #[error("the list of trusted plugins cannot be used")]
     Trust(#[from] TrustError),
@@ -241,6 +262,22 @@ pub enum Error {
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// There is no such conversation.
+    #[error("no conversation `{conversation}`")]
+    UnknownConversation {
+        /// What was asked for.
+        conversation: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// Several ids begin so.
+    #[error("several conversations have an id that begins with `{prefix}`")]
+    AmbiguousConversation {
+        /// What was asked for.
+        prefix: String,
+        /// The ids.
+        candidates: Vec<String>,
+    },
     /// There is no such chunk.
     #[error("conversation `{context}` has no message `{chunk}`")]
     UnknownChunk {
@@ -288,6 +325,9 @@ impl Error {
                 Some(format!("say which: {}", any_of(candidates)))
             }
             Self::SessionName { source, .. } => source.hint(),
+            Self::SessionElsewhere { other, .. } => Some(format!(
+                "name a model of `{other}`; `maestro models --provider {other}` lists them"
+            )),
             Self::NoSession { provider, env } => {
                 let login = format!("run `maestro login {provider}`");
                 Some(match env.first() {
@@ -311,6 +351,14 @@ impl Error {
             Self::NameTaken { session } => {
                 Some(format!("choose another name, or rename or delete `{session}` first"))
             }
+            // Only a stored session, whose selector says how it is logged in, can be made the default.
+            Self::Session(SessionError::NoDefault { provider, candidates })
+                if candidates.iter().all(|selector| !selector.contains('@')) =>
+            {
+                Some(format!(
+                    "name one: `-s NAME`, `-m {provider}:NAME/MODEL`, or `MAESTRO_SESSION=NAME`"
+                ))
+            }
             Self::Session(error) => error.hint(),
             Self::Renewal { provider, session, source } => {
                 source.hint(provider.as_str(), session.as_str())
@@ -333,6 +381,8 @@ impl Error {
             }
             Self::Message { .. } => Some("it was written by a newer version, most likely".into()),
             Self::Plugin { source, .. } => Some(source.hint()),
+            Self::Unchanged { source, .. } => Some(source.hint()),
+            Self::Recording(_) => Some("record it again with `maestro chat --record FILE`".into()),
             Self::Exchange(ExchangeError::Contract { plugin, .. }) => Some(format!(
                 "tell the author of `{plugin}`; run `maestro plugin inspect {plugin}`"
             )),
@@ -347,6 +397,15 @@ impl Error {
             Self::Quarantine { .. } => Some("check the file's permissions".into()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
+            }
+            Self::UnknownConversation { nearest, .. } if nearest.is_empty() => {
+                Some("run `maestro conversations` for those there are".into())
+            }
+            Self::UnknownConversation { nearest, .. } => {
+                Some(format!("did you mean {}?", any_of(nearest)))
+            }
+            Self::AmbiguousConversation { candidates, .. } => {
+                Some(format!("say which: {}", any_of(candidates)))
             }
             Self::UnknownChunk { context, .. } => {
                 Some(format!("run `maestro conversations show {context}`"))
@@ -368,13 +427,17 @@ impl Error {
             | Self::UnknownModel { .. }
             | Self::AmbiguousModel { .. }
             | Self::SessionName { .. }
+            | Self::SessionElsewhere { .. }
             | Self::DeclaredElsewhere { .. }
             | Self::UnknownPlugin { .. }
             | Self::InEnvironment { .. }
             | Self::NameTaken { .. }
             | Self::NoRollback { .. }
             | Self::NotImportable { .. }
+            | Self::Recording(_)
             | Self::NoNextKey { .. }
+            | Self::UnknownConversation { .. }
+            | Self::AmbiguousConversation { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
             | Self::NeedsApproval { .. }
@@ -387,7 +450,10 @@ impl Error {
             Self::Renewal { source: RefreshError::Unapproved { .. }, .. } => 3,
             Self::Renewal { source, .. } if source.needs_login() => 3,
             Self::Renewal { .. } => 1,
-            Self::Plugin { .. } | Self::Exchange(ExchangeError::Contract { .. }) => 4,
+            Self::Unchanged { source: InstallError::Io { .. }, .. } => 1,
+            Self::Plugin { .. }
+            | Self::Unchanged { .. }
+            | Self::Exchange(ExchangeError::Contract { .. }) => 4,
             Self::Exchange(ExchangeError::Worker { source, .. })
                 if source.is_the_plugins_fault() =>
             {
@@ -444,6 +510,8 @@ fn session_exit(error: &SessionError) -> u8 {
         | SessionError::Store(
             StoreError::DuplicateSession { .. }
             | StoreError::DuplicateConversation { .. }
+            | StoreError::DuplicateClientKey { .. }
+            | StoreError::UnknownClientKey { .. }
             | StoreError::UnknownSession { .. }
             | StoreError::UnknownConversation { .. },
         ) => 2,
@@ -468,6 +536,7 @@ fn provider_hint(provider: &str, error: &ProviderError) -> Option<String> {
         ErrorKind::Quota => "check the plan and the credit of the account".into(),
         ErrorKind::ContextLength => "shorten the conversation, or choose another model".into(),
         ErrorKind::Connection => "check that the server runs and the network is up".into(),
+        ErrorKind::Unavailable => "the trouble is the provider's; try again later".into(),
         ErrorKind::Timeout => "raise `[timeouts]` if the server is only slow".into(),
         _ => return None,
     })

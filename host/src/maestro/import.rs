@@ -105,6 +105,8 @@ pub struct ProfileView {
     pub expires_at: Option<i64>,
     /// Why it cannot be used now.
     pub problem: Option<String>,
+    /// Whether that is only that its token has ended, which the tool will renew.
+    pub expired: bool,
 }
 
 /// Takes the process's environment.
@@ -181,6 +183,7 @@ impl Maestro {
                     tool: files.tool.clone(),
                     active: active.as_ref() == Some(&profile),
                     expires_at: read.as_ref().ok().and_then(|read| read.expires_at),
+                    expired: matches!(read, Err(ProfileError::Expired { .. })),
                     problem: read.err().map(|error| error.to_string()),
                     profile,
                     path,
@@ -271,7 +274,7 @@ impl Maestro {
                 let mut candidate =
                     candidate(Tool::Profiles, place, What::Profile(profile.profile.clone()));
                 candidate.name = name_of(&profile.profile);
-                candidate.skipped = profile.problem.filter(|_| profile.expires_at.is_some());
+                candidate.skipped = profile.problem.filter(|_| !profile.expired);
                 found.push(candidate.of(provider));
             }
         }

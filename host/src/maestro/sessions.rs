@@ -380,7 +380,7 @@ impl Maestro {
         let rejected = matches!(error, Some(Error::Exchange(error)) if error.is_authentication());
         let noted = if rejected {
             let text = error.map(|error| super::one_line(error)).unwrap_or_default();
-            sessions.fail(&session.info.id, SessionStatus::NeedsReauth, &text, &stamp())
+            sessions.fail(&session.info, SessionStatus::NeedsReauth, &text, &stamp())
         } else if error.is_none()
             && session.info.status == SessionStatus::NeedsReauth
             // An access token that still works says nothing about a refresh token that does not.

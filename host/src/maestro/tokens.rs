@@ -1,6 +1,6 @@
 //! Tokens that work: renewed before they end, when a provider refuses them, or when the user asks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use plugin_api::auth::OAuthScheme;
 
@@ -43,6 +43,15 @@ impl Maestro {
         let renewed = self.inner.refresher.other(sessions, &open, true, source).await;
         let renewed = renewed.map_err(|source| renewal(provider, &open, source))?;
         Ok(renewed.info.clone().into())
+    }
+
+    /// Waits until no renewal of tokens is under way, at most for `patience`; reports whether none is.
+    ///
+    /// Call before the program ends, unless the runtime waits for its threads without bound: an answer
+    /// with new tokens that nobody reads is a login lost, because the old ones are used up. Blocks.
+    #[must_use]
+    pub fn wait_for_renewals(&self, patience: Duration) -> bool {
+        self.inner.refresher.settle(patience)
     }
 
     /// Returns a session whose secret works, as far as its expiry says.

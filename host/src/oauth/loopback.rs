@@ -118,7 +118,7 @@ impl Loopback {
                 accepted = self.listener.accept() => {
                     // Out of descriptors, or a client that is gone already: the next one may do.
                     let Ok((stream, _)) = accepted else {
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(BREATH).await;
                         continue;
                     };
                     // Beyond that many at once, nobody is a browser that ends a login.
@@ -271,6 +271,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 96;
 /// Most visitors at once.
 const MAX_CONNECTIONS: usize = 16;
+/// How long to wait after a visitor could not be let in.
+const BREATH: Duration = Duration::from_millis(50);
 /// How long a visitor may take to say what it wants.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a visitor may take to read a page.

@@ -1,8 +1,8 @@
 //! OAuth 2 as the manifests describe it: how tokens are bought and renewed.
 //!
 //! Here lives all that talks to an authorization server: [`login`] is one attempt to log in, in
-//! whichever flow; [`token`] is the client of the token endpoint for every grant. Its whole input is a scheme of a manifest, the settings and what a login found
-//! out; no vendor is named. Here does *not* live: how tokens are kept (`session`), where they are put
+//! whichever flow; [`token`] is the client of the token endpoint for every grant. Its whole input is a
+//! scheme of a manifest, the settings and what a login found out; no vendor is named. Here does *not* live: how tokens are kept (`session`), where they are put
 //! into requests (`transport`), and which session serves a request (`maestro`).
 //!
 //! Requests go out through the transport; the only port that is opened is the one of [`loopback`].

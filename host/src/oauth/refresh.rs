@@ -20,7 +20,7 @@ pub(crate) mod step;
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -171,6 +171,8 @@ pub(crate) struct Refresher {
     /// Makes jitter that is the same each time a session is looked at.
     jitter: RandomState,
     shared: Mutex<Shared>,
+    /// Told of each flight that is over.
+    landed: Condvar,
 }
 
 #[derive(Default)]
@@ -192,7 +194,14 @@ impl Refresher {
     /// Makes a refresher; `actor` stands in the audit trail.
     pub(crate) fn new(timeouts: Timeouts, actor: &'static str) -> Self {
         let (jitter, shared) = (RandomState::new(), Mutex::default());
-        Self { timeouts, actor, jitter, shared }
+        Self { timeouts, actor, jitter, shared, landed: Condvar::new() }
+    }
+
+    /// Waits until no renewal is under way, at most for `patience`; reports whether none is. Blocks.
+    pub(crate) fn settle(&self, patience: Duration) -> bool {
+        let under_way = |shared: &mut Shared| !shared.flights.is_empty();
+        let settled = self.landed.wait_timeout_while(self.shared(), patience, under_way);
+        settled.unwrap_or_else(PoisonError::into_inner).0.flights.is_empty()
     }
 
     /// Returns the session with tokens that work. Those that will soon end are renewed in the
@@ -270,7 +279,8 @@ impl Refresher {
         shared.flights.insert(id.clone(), arrival.clone());
         let seat = Seat { refresher: Arc::clone(self), id: id.clone() };
         let (sessions, need, source) = (Arc::clone(sessions), need.clone(), source.clone());
-        // The runtime waits for threads like this one before it ends, other than for tasks.
+        // A thread, not a task, which would be dropped with the runtime; who ends the program waits for
+        // it (`Refresher::settle`).
         tokio::task::spawn_blocking(move || {
             let flight = Flight {
                 refresher: &seat.refresher,
@@ -388,6 +398,7 @@ struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.refresher.shared().flights.remove(&self.id);
+        self.refresher.landed.notify_all();
     }
 }
 

@@ -146,7 +146,7 @@ pub fn check_file(path: &Path) -> Result<Stamp, RefusalError> {
 
 /// Checks that nobody else can replace what is in a folder: owner and permissions up to the root.
 /// A sticky directory such as `/tmp` passes, because there only the owner may replace a file.
-fn check_directories(folder: &Path) -> Result<(), RefusalError> {
+pub(super) fn check_directories(folder: &Path) -> Result<(), RefusalError> {
     let folder = folder.canonicalize().map_err(RefusalError::Io)?;
     for directory in folder.ancestors() {
         let metadata = fs::metadata(directory).map_err(RefusalError::Io)?;

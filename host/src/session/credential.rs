@@ -232,12 +232,7 @@ impl Credential {
             origins: self.binding.origins().to_vec(),
             attributes: self.attributes.clone(),
         };
-        // The length is counted first: a buffer that grows leaves pieces of the secret behind.
-        let mut count = Counter(0);
-        serde_json::to_writer(&mut count, &payload)?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
-        serde_json::to_writer(&mut *bytes, &payload)?;
-        Ok(bytes)
+        json(&payload)
     }
 
     /// Reads a payload back.
@@ -284,6 +279,17 @@ impl Credential {
         let binding = Binding::new(payload.plugin, payload.origins).map_err(|_| InvalidPayload)?;
         Ok(Self { secret, binding, attributes: payload.attributes })
     }
+}
+
+/// Writes what holds secrets into a buffer that is wiped.
+///
+/// The length is counted first: a buffer that grows leaves pieces of the secret behind.
+pub(super) fn json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let mut count = Counter(0);
+    serde_json::to_writer(&mut count, value)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
+    serde_json::to_writer(&mut *bytes, value)?;
+    Ok(bytes)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -4,7 +4,7 @@
 //! system lets us look (Linux), a holder of the same boot and the same process namespace whose
 //! process is gone is known to be gone; any other is given the benefit of the doubt.
 
-use std::fmt;
+use std::{fmt, fs, io};
 
 use crate::session::random::{self, NoRandomness};
 
@@ -20,7 +20,10 @@ impl Holder {
     /// [`NoRandomness`].
     pub fn new() -> Result<Self, NoRandomness> {
         let (place, pid) = (place().unwrap_or_default(), std::process::id());
-        let started = started(pid).unwrap_or_default();
+        let started = match life(stat(pid)) {
+            Life::Since(started) => started,
+            Life::Over | Life::Unknown => String::new(),
+        };
         Ok(Self(format!("{place}/{pid}/{started}/{}", random::id()?)))
     }
 
@@ -38,8 +41,15 @@ impl Holder {
         let there: Vec<&str> = parts.collect();
         let there = there.into_iter().rev().collect::<Vec<_>>().join("/");
         let (Some(here), Ok(pid)) = (place(), pid.parse::<u32>()) else { return false };
-        // The process's start tells it from a later one of the same number.
-        here == there && !then.is_empty() && started(pid).is_none_or(|started| started != then)
+        if here != there || then.is_empty() {
+            return false;
+        }
+        match life(stat(pid)) {
+            // The process's start tells it from a later one of the same number.
+            Life::Since(started) => started != then,
+            Life::Over => shows_everybody(),
+            Life::Unknown => false,
+        }
     }
 }
 
@@ -51,21 +61,50 @@ impl fmt::Display for Holder {
 
 /// Returns what makes process numbers comparable: the boot and the process namespace.
 fn place() -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{}/{}", boot.trim(), namespace.to_str()?))
 }
 
-/// Returns when a process started, in ticks since the boot; `None` when there is none.
-///
-/// A process that has died and was not waited for yet still has an entry, but does nothing more.
-fn started(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What the system says about a process.
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    /// It lives; when it started, in ticks since the boot.
+    Since(String),
+    /// There is none of that number, or it has died and was not waited for yet: it does nothing more.
+    Over,
+    /// The system did not say, for want of descriptors for example. Such a process may well live.
+    Unknown,
+}
+
+fn stat(pid: u32) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+}
+
+fn life(stat: io::Result<String>) -> Life {
+    let stat = match stat {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Life::Over,
+        // It ended between opening and reading.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+            return Life::Over;
+        }
+        Err(_) => return Life::Unknown,
+    };
     // The name in parentheses may hold anything, so fields count from the last one.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?;
-    (!matches!(state, "Z" | "X" | "x")).then(|| started.to_owned())
+    let Some((_, fields)) = stat.rsplit_once(')') else { return Life::Unknown };
+    let mut fields = fields.split_whitespace();
+    match (fields.next(), fields.nth(18)) {
+        (Some("Z" | "X" | "x"), _) => Life::Over,
+        (Some(_), Some(started)) => Life::Since(started.to_owned()),
+        _ => Life::Unknown,
+    }
+}
+
+/// Reports whether a process that cannot be seen is gone: with `hidepid`, the living are hidden too, and
+/// the first one of all among them.
+fn shows_everybody() -> bool {
+    fs::File::open("/proc/1/stat").is_ok()
 }
 
 #[cfg(test)]
@@ -89,12 +128,26 @@ mod tests {
     fn the_dead_are_gone() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let (pid, place) = (child.id(), place().unwrap());
-        let started = started(pid).unwrap();
+        let Life::Since(started) = life(stat(pid)) else { panic!("it lives") };
         let holder = format!("{place}/{pid}/{started}/r");
         assert!(!Holder::is_gone(&holder));
         assert!(Holder::is_gone(&format!("{place}/{pid}/{started}9/r")), "another of that number");
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(Holder::is_gone(&holder));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_over_is_over() {
+        let failed = |errno: rustix::io::Errno| life(Err(errno.into()));
+        assert_eq!(failed(rustix::io::Errno::NOENT), Life::Over);
+        assert_eq!(failed(rustix::io::Errno::SRCH), Life::Over);
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::PERM] {
+            assert_eq!(failed(errno), Life::Unknown, "{errno}");
+        }
+        let fields = |state: &str| format!("7 (a) b) {state} {}99 0", "0 ".repeat(18));
+        assert_eq!(life(Ok(fields("S"))), Life::Since("99".into()));
+        assert_eq!(life(Ok(fields("Z"))), Life::Over);
+        assert_eq!(life(Ok("7 (cut off".into())), Life::Unknown);
     }
 }

@@ -5,6 +5,8 @@
 //! is used, and whoever can read it has it.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::{self, Read as _},
@@ -17,9 +19,9 @@ use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
 };
-use secrecy::SecretString;
-use serde_json::Value;
-use zeroize::{Zeroize, Zeroizing};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, value::RawValue};
+use zeroize::Zeroizing;
 
 /// Why another tool's login cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +189,7 @@ impl<'a> Profiles<'a> {
         let named = (self.var)(&self.files.profile_env).and_then(|name| name.into_string().ok());
         let pointer = || {
             let file = Some(&self.files.active_file).filter(|file| !file.is_empty())?;
-            let text = fs::read_to_string(self.folder().ok()?.join(file)).ok()?;
+            let text = read_name(&self.folder().ok()?.join(file))?;
             Some(text.trim().to_owned())
         };
         named.filter(|name| !name.is_empty()).or_else(pointer).filter(|name| checked(name).is_ok())
@@ -227,17 +229,10 @@ impl<'a> Profiles<'a> {
             field: self.files.token_field.clone(),
             login: self.login(&profile),
         };
-        // The parser's error is dropped: it may quote the token.
-        let mut document: Value = serde_json::from_slice(&text).map_err(|_| missing())?;
-        let expires_at = field(&mut document, &self.files.expiry_field).and_then(|at| ends(at));
-        let token = field(&mut document, &self.files.token_field).and_then(|value| match value {
-            Value::String(text) if !text.is_empty() => {
-                let token = SecretString::from(text.as_str());
-                text.zeroize();
-                Some(token)
-            }
-            _ => None,
-        });
+        let ends_at = field(&text, &self.files.expiry_field);
+        let expires_at = ends_at.and_then(|raw| ends(&serde_json::from_str(raw.get()).ok()?));
+        let token = field(&text, &self.files.token_field);
+        let token = token.and_then(secret);
         let token = token.ok_or_else(missing)?;
         if expires_at.is_some_and(|at| at <= now_s) {
             let login = self.login(&profile);
@@ -305,12 +300,38 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
     Ok(text)
 }
 
-/// Follows names of object fields, joined by periods.
-fn field<'v>(document: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+/// Reads a file that holds no more than a name. No secret, so that it may be anybody's to read.
+fn read_name(path: &Path) -> Option<String> {
+    // NONBLOCK, as above.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let mut text = String::new();
+    file.take(MAX_NAME_FILE_LEN).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Follows names of object fields, joined by periods. What else the file holds, tokens that renew this
+/// one for example, is not copied. Errors are dropped: they may quote the token.
+fn field<'t>(text: &'t [u8], path: &str) -> Option<&'t RawValue> {
     if path.is_empty() {
         return None;
     }
-    path.split('.').try_fold(document, |value, name| value.get_mut(name))
+    let whole: &RawValue = serde_json::from_slice(text).ok()?;
+    path.split('.').try_fold(whole, |value, name| {
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+        fields.remove(name)
+    })
+}
+
+/// Takes a text out of the (wiped) bytes of the file.
+fn secret(raw: &RawValue) -> Option<SecretString> {
+    #[derive(serde::Deserialize)]
+    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+    match serde_json::from_str::<Text<'_>>(raw.get()).ok()?.0 {
+        Cow::Borrowed(text) => Some(SecretString::from(text)),
+        Cow::Owned(text) => Some(SecretString::from(text)),
+    }
+    .filter(|secret| !secret.expose_secret().is_empty())
 }
 
 fn ends(value: &Value) -> Option<i64> {
@@ -323,6 +344,8 @@ fn ends(value: &Value) -> Option<i64> {
 
 const PLACE: &str = "{profile}";
 const MAX_NAME_LEN: usize = 64;
+/// The most that is read of a file with a name in it.
+const MAX_NAME_FILE_LEN: u64 = 1024;
 /// The most that is read of a file; such files hold a kilobyte.
 const MAX_LEN: usize = 64 * 1024;
 /// Larger numbers are milliseconds: in seconds they would be past the year 5138.
@@ -331,8 +354,6 @@ const MAX_SECONDS: i64 = 100_000_000_000;
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use secrecy::ExposeSecret as _;
 
     use super::*;
 
@@ -369,6 +390,9 @@ mod tests {
         assert_eq!(profiles.active(), None);
         write(&folder.path().join(".config/tool/active"), "work\n", 0o600);
         assert_eq!(profiles.active().as_deref(), Some("work"));
+        let endless = format!("{}work", " ".repeat(1 << 20));
+        write(&folder.path().join(".config/tool/active"), &endless, 0o600);
+        assert_eq!(profiles.active(), None, "no more is read than a name needs");
         let elsewhere = |name: &str| match name {
             "TOOL_DIR" => Some("/etc/tool".into()),
             "TOOL_PROFILE" => Some("other".into()),
@@ -392,7 +416,8 @@ mod tests {
         let nothing = |_: &str| None;
         let profiles = Profiles::new(&files, &nothing);
         for ends in ["100", "100000000100", "\"1970-01-01T00:01:40Z\""] {
-            write(&path, &format!(r#"{{"auth":{{"token":"t-1","ends":{ends}}}}}"#), 0o600);
+            let text = format!(r#"{{"auth":{{"token":"t\u002d1","ends":{ends}}},"x":[{{}}]}}"#);
+            write(&path, &text, 0o600);
             let read = profiles.read("work", &path, 99).unwrap();
             assert_eq!(read.token.expose_secret(), "t-1");
             assert!(read.expires_at.is_some());

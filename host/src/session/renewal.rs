@@ -153,7 +153,7 @@ mod tests {
             let event = sessions.store().audit_events(1).unwrap().remove(0);
             assert_eq!(event.action, action);
         }
-        sessions.fail(&info.id, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
+        sessions.fail(&info, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
         let info = sessions.open_id(&info.id).unwrap().info;
         let waiting = sessions.renewal(&info, &credential, Outcome::Renewed, &NOW).unwrap();
         assert_eq!(waiting.status, SessionStatus::NeedsApproval, "approval is another question");

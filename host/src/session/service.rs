@@ -151,7 +151,8 @@ impl Sessions {
         stamp: &Stamp<'_>,
     ) -> Result<SessionInfo, SessionError> {
         let resealed = Resealed {
-            account: login.account.clone().or_else(|| existing.account.clone()),
+            // The old name may be somebody else's; better none than a wrong one.
+            account: login.account.clone(),
             ..self.resealed(existing, &existing.name, &login.credential, AuditAction::Replace)?
         };
         let info =
@@ -266,19 +267,20 @@ impl Sessions {
         Ok(())
     }
 
-    /// Records that a session failed. `error` must hold no secret.
+    /// Records that a session failed, unless it was changed since `info`: the failure then says nothing
+    /// about what it holds now. `error` must hold no secret.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownSession`].
     pub fn fail(
         &self,
-        id: &SessionId,
+        info: &SessionInfo,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,
     ) -> Result<(), SessionError> {
-        Ok(self.store.fail_session(id, status, error, stamp)?)
+        Ok(self.store.fail_session(&info.id, info.generation, status, error, stamp)?)
     }
 
     /// Removes a session. Of a removed default, the only one left takes over, if exactly one is.

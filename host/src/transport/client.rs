@@ -285,7 +285,10 @@ fn headers_of(request: &HttpRequest) -> Result<HeaderMap, TransportError> {
         let wrong =
             || TransportError::refused(format!("header `{}` cannot be sent", name.escape_debug()));
         let name = HeaderName::try_from(lower.as_str()).map_err(|_| wrong())?;
-        headers.append(name, HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?);
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?;
+        // A client's secret at a token endpoint, for one: not for the log, nor for HTTP/2's tables.
+        value.set_sensitive(name == http::header::AUTHORIZATION);
+        headers.append(name, value);
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(headers)
@@ -324,6 +327,14 @@ mod tests {
         let error = transport.send(route, request, Bytes::new(), None).await.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::Refused);
         error.message
+    }
+
+    #[test]
+    fn an_authorization_header_is_a_secret_whoever_wrote_it() {
+        let request = HttpRequest::get("https://a.test/").header("Authorization", "Basic canary");
+        let headers = headers_of(&request.header("x-note", "seen")).unwrap();
+        let shown = format!("{headers:?}");
+        assert!(shown.contains("seen") && !shown.contains("canary"), "{shown}");
     }
 
     #[tokio::test]

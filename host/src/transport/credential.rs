@@ -6,10 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use plugin_api::{
     PluginId,
     auth::Placement,
+    error::ProviderError,
     http::{Auth, TransportErrorKind},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::client::TransportError;
 use crate::session::{Binding, OpenSession};
@@ -98,6 +100,61 @@ impl CredentialUse {
         }
         Ok(())
     }
+
+    /// Writes stars over the secret wherever it stands in `bytes`, as it is and as JSON and a URL spell
+    /// it, for what is kept of a vendor's answer. Reports whether it stood there.
+    #[must_use]
+    pub fn mask(&self, bytes: &mut [u8]) -> bool {
+        let secret = self.keys.secret().expose_secret();
+        let json = Zeroizing::new(serde_json::Value::from(secret).to_string());
+        let mut url = url::form_urlencoded::Serializer::new(String::new());
+        let url = Zeroizing::new(url.append_key_only(secret).finish());
+        // A JSON text stands between quotes.
+        let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
+        let mut found = false;
+        for spelling in [secret, json, &url] {
+            found |= overwrite(bytes, spelling.as_bytes());
+        }
+        found
+    }
+}
+
+impl CredentialUse {
+    /// Returns a failure without the secret: some servers repeat the key that they refuse, and what they
+    /// say is printed, logged and stored.
+    #[must_use]
+    pub(crate) fn masked(&self, mut error: ProviderError) -> ProviderError {
+        error.message = self.masked_text(error.message);
+        error.code = error.code.map(|code| self.masked_text(code));
+        if !error.details.is_empty() {
+            let details = serde_json::to_string(&error.details).unwrap_or_default();
+            error.details = serde_json::from_str(&self.masked_text(details)).unwrap_or_default();
+        }
+        error
+    }
+
+    /// Returns a text without the secret.
+    #[must_use]
+    pub(crate) fn masked_text(&self, text: String) -> String {
+        let mut bytes = text.into_bytes();
+        let _ = self.mask(&mut bytes);
+        // Stars over whole occurrences of a text leave text.
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Writes stars over a text wherever it stands.
+fn overwrite(bytes: &mut [u8], text: &[u8]) -> bool {
+    let (mut at, mut found) = (0, false);
+    while !text.is_empty() && at + text.len() <= bytes.len() {
+        if bytes[at..].starts_with(text) {
+            bytes[at..at + text.len()].fill(b'*');
+            (at, found) = (at + text.len(), true);
+        } else {
+            at += 1;
+        }
+    }
+    found
 }
 
 fn owned((key, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)) -> (String, String) {
@@ -158,6 +215,23 @@ mod tests {
         let (url, _) = apply(&bearer, &Auth::None, "https://evil.test/").unwrap();
         assert_eq!(url.query(), None);
         apply(&credential(None), &Auth::Scheme, "https://evil.test/").unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_it_is_spelt() {
+        let mut odd = credential(None);
+        let Keys::Declared { secret, .. } = &mut odd.keys else { unreachable!() };
+        *secret = "a\"b+c".into();
+        for (text, masked) in [
+            ("x a\"b+c y a\"b+ca\"b+c", "x ***** y **********"),
+            (r#"{"echo":"a\"b+c"}"#, r#"{"echo":"******"}"#),
+            ("?key=a%22b%2Bc&x", "?key=*********&x"),
+        ] {
+            let mut bytes = text.to_owned().into_bytes();
+            assert!(odd.mask(&mut bytes));
+            assert_eq!(String::from_utf8(bytes).unwrap(), masked);
+        }
+        assert!(!odd.mask(&mut b"a\"b+".to_vec()));
     }
 
     #[test]

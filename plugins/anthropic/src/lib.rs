@@ -12,7 +12,7 @@ mod settings;
 use dialects::anthropic_messages::{self, Decoder, Quirks};
 use plugin_api::{
     kit::{call::Response, paginate::Page},
-    operation::{Account, Models, TokenCount},
+    operation::{Account, Models},
     prelude::*,
 };
 
@@ -39,14 +39,13 @@ impl StreamingProvider for Anthropic {
 impl TokenCounter for Anthropic {
     fn count_tokens(&self, instance: &Instance, request: ChatRequest) -> Opened {
         let quirks = Quirks::default().with_settings(instance)?;
-        let encoded = anthropic_messages::encode_count_request(&request, &quirks)?.or_refuse()?;
+        let encoded = anthropic_messages::tokens::encode_request(&request, &quirks)?.or_refuse()?;
         let url = instance.url("/v1/messages/count_tokens");
         let request =
             HttpRequest::post_json(url, encoded.body).header("accept", "application/json");
         Ok(kit::call(settings::decorate(instance, &quirks, request)?, |response| {
             let response = succeeded(response)?;
-            let count = anthropic_messages::decode_count(&response.body)?;
-            Ok(Reply::TokenCount(TokenCount::new(count)))
+            Ok(Reply::TokenCount(anthropic_messages::tokens::decode(&response.body)?))
         }))
     }
 }

@@ -16,8 +16,9 @@ use crate::{accepted, chat::warned, login, settings};
 pub(crate) fn list(instance: &Instance, request: &ListContextChunks) -> Opened {
     login::api_key_only(instance, "a list of what it keeps")?;
     let Some(context) = &request.context else {
+        // Listing is offered, this request just names nothing to list.
         let message = "OpenAI lists no conversations; name one (`conv_…`) or an answer (`resp_…`)";
-        return Err(ProviderError::new(ErrorKind::NotSupported, message));
+        return Err(ProviderError::new(ErrorKind::InvalidRequest, message));
     };
     let (context, _) = split(context.as_str());
     let url = match kept(context)? {

@@ -104,8 +104,9 @@ impl TokenCounter for OpenAi {
     fn count_tokens(&self, instance: &Instance, mut request: ChatRequest) -> Opened {
         login::api_key_only(instance, "token counting")?;
         settings::preset(instance, &mut request, true);
-        let body = openai_responses::tokens::encode_request(&request, &chat::quirks(instance))?;
-        let request = HttpRequest::post_json(instance.url("/responses/input_tokens"), body)
+        let quirks = chat::quirks(instance);
+        let encoded = openai_responses::tokens::encode_request(&request, &quirks)?.or_refuse()?;
+        let request = HttpRequest::post_json(instance.url("/responses/input_tokens"), encoded.body)
             .header("accept", "application/json");
         Ok(kit::call(settings::decorate(instance, request), |response| {
             accepted(&response)?;

@@ -553,7 +553,7 @@ fn items_of_a_conversation_are_listed_by_page() {
     request.context = None;
     assert_eq!(
         refused(OpenAi.list_context_chunks(&key(), request.clone())).kind,
-        ErrorKind::NotSupported
+        ErrorKind::InvalidRequest
     );
     request.context = Some("file_1".into());
     assert_eq!(

@@ -1,38 +1,33 @@
 //! Reads the content of a client's message: a text, or blocks.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use plugin_api::chat::{
     Content, ContentPart, Continuity, DataSource, Media, Opaque, Reasoning, Text, ToolCall,
     ToolResult,
 };
 use serde_json::{Value, value::RawValue};
 
+use super::cache;
 use crate::{
-    anthropic_messages::{
-        DIALECT,
-        fields::{Fields, read},
-        sources, token,
-    },
+    anthropic_messages::{DIALECT, sources, token},
+    base64,
+    fields::{Fields, parse},
     loss::RequestError,
 };
 
 /// Reads content that stands at `place`.
 pub(super) fn content(json: &str, place: &str) -> Result<Vec<ContentPart>, RequestError> {
     if json.starts_with('"') {
-        let text: String = read(json, || place.to_owned())?;
+        let text: String = parse(json, || place.to_owned())?;
         let said = Some(text).filter(|text| !text.is_empty());
         return Ok(said.map(ContentPart::text).into_iter().collect());
     }
-    let list: Vec<&RawValue> = read(json, || place.to_owned())?;
+    let list: Vec<&RawValue> = parse(json, || place.to_owned())?;
     let each = list.into_iter().enumerate();
     each.map(|(nth, raw)| block(raw.get(), format!("{place}[{nth}]"))).collect()
 }
 
 fn block(json: &str, place: String) -> Result<ContentPart, RequestError> {
-    let mut fields = Fields::of(json, place)?;
+    let mut fields = Fields::new(json, place)?;
     let kind: String = fields.require("type")?;
     let mut tokens = Vec::new();
     let content = match &*kind {
@@ -55,7 +50,7 @@ fn block(json: &str, place: String) -> Result<ContentPart, RequestError> {
         }
         "tool_use" => {
             let (id, name): (String, String) = (fields.require("id")?, fields.require("name")?);
-            let input = fields.raw("input").unwrap_or("{}");
+            let input = fields.raw("input").map_or("{}", RawValue::get);
             Content::ToolCall(ToolCall::new(id, name, input))
         }
         "tool_result" => result(&mut fields)?,
@@ -67,9 +62,9 @@ fn block(json: &str, place: String) -> Result<ContentPart, RequestError> {
     };
     let mut part: ContentPart = content.into();
     part.continuity = tokens;
-    part.cache = fields.cache()?;
+    part.cache = cache(&mut fields)?;
     let _: Option<Value> = fields.take("type")?;
-    part.options = fields.rest();
+    part.options = fields.rest().collect();
     Ok(part)
 }
 
@@ -81,7 +76,7 @@ fn kept(json: &str) -> ContentPart {
 fn result(fields: &mut Fields<'_>) -> Result<Content, RequestError> {
     let id: String = fields.require("tool_use_id")?;
     let parts = match fields.raw("content") {
-        Some(json) => content(json, &fields.place("content"))?,
+        Some(raw) => content(raw.get(), &fields.at("content"))?,
         None => Vec::new(),
     };
     let mut result = ToolResult::new(id, parts);
@@ -91,17 +86,13 @@ fn result(fields: &mut Fields<'_>) -> Result<Content, RequestError> {
 
 /// Reads an image or a document; `None` for one that comes in a form of its own.
 fn medium(fields: &mut Fields<'_>, is_image: bool) -> Result<Option<Content>, RequestError> {
-    let place = fields.place("source");
-    let Some(json) = fields.raw("source") else {
-        return Err(RequestError::new(place, "is missing"));
-    };
-    let mut source = Fields::of(json, place)?;
+    let mut source = fields.object("source")?.ok_or_else(|| fields.missing("source"))?;
     let kind: String = source.require("type")?;
     let mut media = match &*kind {
         "base64" => {
             let data: String = source.require("data")?;
-            let fault = || RequestError::new(source.place("data"), "is not Base64");
-            let data = STANDARD.decode(data.as_bytes()).map_err(|_| fault())?;
+            let fault = || source.error("data", "is not Base64");
+            let data = base64::decode_line(&data).ok_or_else(fault)?;
             let media = Media::new(DataSource::Inline { data });
             media.media_type(source.require::<String>("media_type")?)
         }
@@ -121,11 +112,3 @@ fn medium(fields: &mut Fields<'_>, is_image: bool) -> Result<Option<Content>, Re
     media.name = fields.take("title")?;
     Ok(Some(Content::File(media)))
 }
-
-/// Standard Base64 whose padding may be missing.
-const STANDARD: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);

@@ -8,13 +8,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::{
-    Marks, NEWER,
+    Marks,
     media::{self, Form},
-    options,
 };
 use crate::{
     anthropic_messages::{DIALECT, Quirks, Version, sources, token},
-    loss::Loss,
+    loss::{self, Loss, NEWER},
 };
 
 /// Who speaks, and where.
@@ -133,7 +132,7 @@ impl Blocks<'_> {
     /// Writes what any block may carry.
     fn common(&mut self, field: &str, part: &ContentPart, typed: &[&str], o: &mut Object<'_>) {
         self.marks.write(part.cache.as_ref(), field, o, self.losses);
-        options(&part.options, typed, field, o, self.losses);
+        loss::options(&part.options, |name| typed.contains(&name), field, o, self.losses);
     }
 
     fn text(
@@ -197,7 +196,7 @@ impl Blocks<'_> {
                 o.field("data", &own.token);
                 &["type", "data", "cache_control"]
             };
-            options(&part.options, typed, field, o, self.losses);
+            loss::options(&part.options, |name| typed.contains(&name), field, o, self.losses);
         });
     }
 

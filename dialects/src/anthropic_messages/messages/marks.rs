@@ -1,12 +1,10 @@
-//! Marks for the cache, of which the vendor takes four, and options of single blocks.
-
-use std::collections::BTreeMap;
+//! Marks for the cache, of which the vendor takes four.
 
 use plugin_api::{
     chat::{CacheControl, ChatRequest, Content, ContentPart},
     kit::body::Object,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::blocks::is_nothing;
 use crate::{anthropic_messages::tools, loss::Loss};
@@ -66,24 +64,6 @@ fn marks(part: &ContentPart) -> usize {
         _ => 0,
     };
     inner + usize::from(part.cache.is_some() && !is_nothing(part))
-}
-
-/// Writes the options of a block, except those that have a typed place.
-pub(in crate::anthropic_messages) fn options(
-    options: &BTreeMap<String, Value>,
-    typed: &[&str],
-    field: &str,
-    o: &mut Object<'_>,
-    losses: &mut Vec<Loss>,
-) {
-    for (name, value) in options {
-        if typed.contains(&name.as_str()) {
-            let field = format!("{field}.options.{name}");
-            losses.push(Loss::dropped(field, "has a typed field"));
-        } else {
-            o.field(name, value);
-        }
-    }
 }
 
 const MOST: usize = 4;

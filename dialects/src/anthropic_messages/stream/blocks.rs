@@ -12,11 +12,12 @@ use plugin_api::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::anthropic_messages::{
-    DIALECT,
+use crate::{
+    anthropic_messages::{
+        DIALECT, sources, token,
+        wire::{Block, Delta},
+    },
     fields::Members,
-    sources, token,
-    wire::{Block, Delta},
 };
 
 /// The blocks of one answer.

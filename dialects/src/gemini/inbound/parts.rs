@@ -9,12 +9,9 @@ use plugin_api::chat::{
 use serde_json::value::RawValue;
 
 use crate::{
-    gemini::{
-        DIALECT, base64,
-        calls::synthetic_id,
-        fields::{self, Fields},
-        media, token,
-    },
+    base64,
+    fields::{Fields, parse},
+    gemini::{DIALECT, calls::synthetic_id, media, token},
     loss::RequestError,
 };
 
@@ -32,7 +29,7 @@ pub(super) fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestE
     let mut calls = Calls::default();
     if let Some(raw) = fields.raw("systemInstruction") {
         let parts = if raw.get().starts_with('"') {
-            vec![ContentPart::text(fields::read::<String>(raw.get(), "systemInstruction")?)]
+            vec![ContentPart::text(parse::<String>(raw.get(), || "systemInstruction".into())?)]
         } else {
             let content = Fields::new(raw.get(), "systemInstruction")?;
             parts(content, 0, &mut calls)?
@@ -108,7 +105,7 @@ fn part(
     calls: &mut Calls,
 ) -> Result<Option<ContentPart>, RequestError> {
     if raw.get().starts_with('"') {
-        return Ok(Some(ContentPart::text(fields::read::<String>(raw.get(), &place)?)));
+        return Ok(Some(ContentPart::text(parse::<String>(raw.get(), || place)?)));
     }
     let mut fields = Fields::new(raw.get(), place)?;
     let thought: bool = fields.take("thought")?.unwrap_or_default();
@@ -153,8 +150,7 @@ fn function_call(
     new_id: impl FnOnce() -> String,
     calls: &mut Calls,
 ) -> Result<ToolCall, RequestError> {
-    let name: Option<String> = fields.take("name")?;
-    let Some(name) = name else { return Err(fields.error("name", "is missing")) };
+    let name: String = fields.require("name")?;
     let id: Option<String> = fields.take("id")?;
     let id = id.filter(|id| !id.is_empty()).unwrap_or_else(new_id);
     calls.0.push((id.clone(), name.clone()));
@@ -167,8 +163,7 @@ fn function_response(
     new_id: impl FnOnce() -> String,
     calls: &mut Calls,
 ) -> Result<ToolResult, RequestError> {
-    let name: Option<String> = fields.take("name")?;
-    let Some(name) = name else { return Err(fields.error("name", "is missing")) };
+    let name: String = fields.require("name")?;
     let id: Option<String> = fields.take("id")?;
     let id = calls.answered(id.filter(|id| !id.is_empty()), &name).unwrap_or_else(new_id);
     let (texts, is_error) = fields.raw("response").map_or_else(Default::default, response);
@@ -179,7 +174,7 @@ fn function_response(
         let content = match (part.object("inlineData")?, part.object("fileData")?) {
             (Some(data), _) => inline_data(data)?,
             (None, Some(data)) => file_data(data)?,
-            (None, None) => return Err(part.error("inlineData", "is missing")),
+            (None, None) => return Err(part.missing("inlineData")),
         };
         result.parts.push(content.into());
     }
@@ -210,7 +205,7 @@ fn response(raw: &RawValue) -> (Vec<String>, bool) {
 
 fn inline_data(mut fields: Fields<'_>) -> Result<Content, RequestError> {
     let text: String = fields.take("data")?.unwrap_or_default();
-    let data = base64::decode(&text).ok_or_else(|| fields.error("data", "is no Base64"))?;
+    let data = base64::decode_either(&text).ok_or_else(|| fields.error("data", "is no Base64"))?;
     let kind: Option<String> = fields.take("mimeType")?;
     let name: Option<String> = fields.take("displayName")?;
     let mut content = media::content(kind.as_deref(), DataSource::Inline { data });
@@ -221,8 +216,7 @@ fn inline_data(mut fields: Fields<'_>) -> Result<Content, RequestError> {
 }
 
 fn file_data(mut fields: Fields<'_>) -> Result<Content, RequestError> {
-    let uri: Option<String> = fields.take("fileUri")?;
-    let Some(uri) = uri else { return Err(fields.error("fileUri", "is missing")) };
+    let uri: String = fields.require("fileUri")?;
     let kind: Option<String> = fields.take("mimeType")?;
     let source = media::source(uri);
     // Without a type it may be anything; most that people point at are pages, films and documents.

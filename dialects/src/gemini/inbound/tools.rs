@@ -3,7 +3,8 @@
 use plugin_api::chat::{ChatRequest, FunctionTool, Opaque, ToolChoice, ToolDefinition, ToolKind};
 
 use crate::{
-    gemini::{DIALECT, fields::Fields, schema},
+    fields::Fields,
+    gemini::{DIALECT, schema},
     loss::{Loss, RequestError},
 };
 
@@ -42,8 +43,7 @@ pub(super) fn read(
 
 fn function(json: &str, place: String) -> Result<FunctionTool, RequestError> {
     let mut fields = Fields::new(json, place)?;
-    let name: Option<String> = fields.take("name")?;
-    let Some(name) = name else { return Err(fields.error("name", "is missing")) };
+    let name: String = fields.require("name")?;
     let older = fields.take("parameters")?.map(schema::from_openapi);
     let parameters = fields.take("parametersJsonSchema")?.or(older);
     let mut tool = FunctionTool::new(name, parameters);

@@ -9,14 +9,7 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::read;
-use crate::{
-    loss::RequestError,
-    openai_chat::{
-        sources::{base64, data_uri},
-        token,
-    },
-};
+use crate::{base64, fields::parse, loss::RequestError, openai_chat::token, sound::InputAudio};
 
 pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
@@ -26,14 +19,14 @@ pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPa
     }
     let field = || format!("messages[{at}].content");
     if json.starts_with('"') {
-        return Ok(vec![ContentPart::text(read::<String>(json, field)?)]);
+        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
     }
-    let list: Vec<&RawValue> = read(json, field)?;
+    let list: Vec<&RawValue> = parse(json, field)?;
     list.iter()
         .enumerate()
         .map(|(nth, raw)| {
             let field = || format!("messages[{at}].content[{nth}]");
-            part(read(raw.get(), field)?).map_err(|(name, message)| {
+            part(parse(raw.get(), field)?).map_err(|(name, message)| {
                 RequestError::new(format!("{}.{name}", field()), message)
             })
         })
@@ -49,7 +42,7 @@ struct WirePart<'a> {
     #[serde(borrow)]
     image_url: Option<WireImage<'a>>,
     #[serde(borrow)]
-    input_audio: Option<WireAudio<'a>>,
+    input_audio: Option<InputAudio<'a>>,
     #[serde(borrow)]
     file: Option<WireFile<'a>>,
     thinking: Option<Value>,
@@ -66,13 +59,6 @@ enum WireImage<'a> {
         detail: Option<String>,
     },
     Text(#[serde(borrow)] Cow<'a, str>),
-}
-
-#[derive(Deserialize)]
-struct WireAudio<'a> {
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    format: String,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +82,7 @@ fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
         "text" => Content::Text(Text::new(wire.text.ok_or(("text", "is missing"))?)),
         "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
         "image_url" => image(wire.image_url.ok_or(("image_url", "is missing"))?)?,
-        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "input_audio" => wire.input_audio.ok_or(("input_audio", "is missing"))?.content()?,
         "file" => file(wire.file.ok_or(("file", "is missing"))?)?,
         "thinking" => {
             tokens.extend(wire.signature.map(|it| Continuity::new(token::SIGNATURE, it)));
@@ -128,7 +114,7 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
     };
     let mut media = if url.starts_with("data:") {
         let (media_type, data) =
-            data_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
+            base64::decode_uri(&url).ok_or(("image_url.url", "is no Base64 data URI"))?;
         Media::new(DataSource::Inline { data }).media_type(media_type)
     } else {
         Media::new(DataSource::Url { url: url.into_owned() })
@@ -137,22 +123,14 @@ fn image(wire: WireImage<'_>) -> Result<Content, Fault> {
     Ok(Content::Image(media))
 }
 
-fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
-    let media_type = match &*wire.format {
-        "mp3" => "audio/mpeg".to_owned(),
-        format => format!("audio/{format}"),
-    };
-    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
-}
-
 fn file(wire: WireFile<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data) {
         (Some(id), _) => Media::new(DataSource::file(id)),
         (None, Some(uri)) => {
-            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
-            let (media_type, data) =
-                data_uri(&uri).or_else(bare).ok_or(("file.file_data", "is no Base64 data URI"))?;
+            let bare = || Some(("application/pdf".to_owned(), base64::decode(&uri)?));
+            let (media_type, data) = base64::decode_uri(&uri)
+                .or_else(bare)
+                .ok_or(("file.file_data", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (None, None) => return Err(("file", "neither `file_id` nor `file_data` is there")),

@@ -6,7 +6,7 @@ use plugin_api::{
 };
 use serde_json::json;
 
-use crate::openai_chat::Quirks;
+use crate::{base64, openai_chat::Quirks, sound};
 
 /// The form that a medium takes on the wire.
 pub(super) enum Form<'a> {
@@ -65,8 +65,7 @@ pub(super) fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a
         return Err("is no medium");
     };
     let bytes = Bytes::of(&media.source);
-    let prefix =
-        |default: &str| format!("data:{};base64,", media.media_type.as_deref().unwrap_or(default));
+    let prefix = |default: &str| base64::uri_prefix(media.media_type.as_deref().unwrap_or(default));
     let detail = media.detail.as_ref();
     match (content, &media.source, bytes) {
         (Content::Image(_), _, Some(bytes)) => {
@@ -79,11 +78,7 @@ pub(super) fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a
             Err("is an address, and this server fetches none")
         }
         (Content::Audio(_), _, Some(bytes)) => {
-            let format = match media.media_type.as_deref() {
-                None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => "wav",
-                Some("audio/mpeg" | "audio/mp3") => "mp3",
-                Some(other) => other.strip_prefix("audio/").unwrap_or(other),
-            };
+            let format = sound::format(media.media_type.as_deref());
             Ok(Form::Audio { bytes, format })
         }
         (Content::File(_), DataSource::File { id, .. }, _) => Ok(Form::FileId(id)),

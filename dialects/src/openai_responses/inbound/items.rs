@@ -7,11 +7,9 @@ use plugin_api::chat::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    parse,
-    parts::{self, content},
-};
+use super::parts::{self, content};
 use crate::{
+    fields::parse,
     loss::RequestError,
     openai_responses::{
         DIALECT, Namespaces,

@@ -6,11 +6,8 @@ use plugin_api::chat::{Content, ContentPart, DataSource, Media, Text};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::parse;
 use crate::{
-    loss::RequestError,
-    openai_chat::sources::{base64, data_uri},
-    openai_responses::annotations,
+    base64, fields::parse, loss::RequestError, openai_responses::annotations, sound::InputAudio,
 };
 
 pub(super) fn content(
@@ -57,14 +54,7 @@ struct WirePart<'a> {
     file_url: Option<String>,
     filename: Option<String>,
     #[serde(borrow)]
-    input_audio: Option<WireAudio<'a>>,
-}
-
-#[derive(Deserialize)]
-struct WireAudio<'a> {
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    format: String,
+    input_audio: Option<InputAudio<'a>>,
 }
 
 type Fault = (&'static str, &'static str);
@@ -79,7 +69,7 @@ fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
         }
         "refusal" => Content::Refusal(Text::new(wire.refusal.ok_or(("refusal", "is missing"))?)),
         "input_image" => image(wire)?,
-        "input_audio" => audio(&wire.input_audio.ok_or(("input_audio", "is missing"))?)?,
+        "input_audio" => wire.input_audio.ok_or(("input_audio", "is missing"))?.content()?,
         "input_file" => file(wire)?,
         _ => return Err(("type", "is not a part of this format")),
     };
@@ -90,7 +80,7 @@ fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.image_url, wire.file_id) {
         (Some(url), _) if url.starts_with("data:") => {
             let (media_type, data) =
-                data_uri(&url).ok_or(("image_url", "is no Base64 data URI"))?;
+                base64::decode_uri(&url).ok_or(("image_url", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (Some(url), _) => Media::new(DataSource::Url { url: url.into_owned() }),
@@ -101,22 +91,14 @@ fn image(wire: WirePart<'_>) -> Result<Content, Fault> {
     Ok(Content::Image(media))
 }
 
-fn audio(wire: &WireAudio<'_>) -> Result<Content, Fault> {
-    let data = base64(&wire.data).ok_or(("input_audio.data", "is not Base64"))?;
-    let media_type = match &*wire.format {
-        "mp3" => "audio/mpeg".to_owned(),
-        format => format!("audio/{format}"),
-    };
-    Ok(Content::Audio(Media::new(DataSource::Inline { data }).media_type(media_type)))
-}
-
 fn file(wire: WirePart<'_>) -> Result<Content, Fault> {
     let mut media = match (wire.file_id, wire.file_data, wire.file_url) {
         (Some(id), ..) => Media::new(DataSource::file(id)),
         (None, Some(uri), _) => {
-            let bare = || Some(("application/pdf".to_owned(), base64(&uri)?));
-            let (media_type, data) =
-                data_uri(&uri).or_else(bare).ok_or(("file_data", "is no Base64 data URI"))?;
+            let bare = || Some(("application/pdf".to_owned(), base64::decode(&uri)?));
+            let (media_type, data) = base64::decode_uri(&uri)
+                .or_else(bare)
+                .ok_or(("file_data", "is no Base64 data URI"))?;
             Media::new(DataSource::Inline { data }).media_type(media_type)
         }
         (None, None, Some(url)) => Media::new(DataSource::Url { url }),

@@ -6,8 +6,8 @@ use plugin_api::chat::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Fields, parse};
 use crate::{
+    fields::{Fields, parse},
     loss::{Loss, RequestError},
     openai_responses::{DIALECT, Namespaces},
 };
@@ -32,9 +32,7 @@ pub(super) fn read(
     namespaces: &mut Namespaces,
     losses: &mut Vec<Loss>,
 ) -> Result<(), RequestError> {
-    let list = fields.0.remove("tools").filter(|raw| raw.get() != "null");
-    let list: Vec<&RawValue> =
-        list.map_or(Ok(Vec::new()), |raw| parse(raw.get(), || "tools".into()))?;
+    let list: Vec<&RawValue> = fields.take("tools")?.unwrap_or_default();
     for (at, raw) in list.iter().enumerate() {
         let field = format!("tools[{at}]");
         let wire: WireTool<'_> = parse(raw.get(), || field.clone())?;

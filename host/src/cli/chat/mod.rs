@@ -14,7 +14,8 @@ mod talk;
 
 use std::{
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,8 +27,9 @@ use self::{
     talk::{Keep, Talk},
 };
 use crate::{
-    cli::{Outcome, failure::Failure, output::Output},
-    maestro::Maestro,
+    cli::{Outcome, failure::Failure, output::Output, refusal},
+    exchange::recording::Recorder,
+    maestro::{Error, Maestro},
     router::ModelRef,
     session::Conversation,
 };
@@ -58,7 +60,7 @@ pub(super) struct ChatArgs {
     #[arg(short, long = "continue", conflicts_with = "conversation")]
     r#continue: bool,
     /// Continue the conversation of this name or id, or begin one of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = conversation_name)]
     conversation: Option<String>,
     /// Store nothing of it: no conversation, no line of history
     #[arg(long)]
@@ -67,8 +69,11 @@ pub(super) struct ChatArgs {
     #[arg(long)]
     reasoning: bool,
     /// Give up when the answer is not complete after so many seconds, further tries included
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = refusal::seconds)]
     timeout: Option<u64>,
+    /// Write what the plugin was given and gave into this new file, for `maestro plugin replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// What to ask; several words are joined by blanks
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
@@ -77,6 +82,7 @@ pub(super) struct ChatArgs {
 /// Runs the command.
 pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> Outcome {
     let settings = Settings::new(args.options, args.schema.as_deref())?;
+    settings.slips().iter().for_each(|slip| output.warn(slip));
     let attached: Vec<_> =
         args.files.iter().map(|path| attach::attach(path)).collect::<Result<_, _>>()?;
     let prompt = args.prompt.join(" ");
@@ -97,7 +103,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     }
 
     let wanted = args.conversation.as_deref();
-    let conversation = find(maestro, args.r#continue, wanted).await?;
+    let conversation = find(maestro, args.r#continue, wanted, output).await?;
     let (stored_system, messages) = match &conversation {
         Some(found) => talk::history(maestro.conversation_messages(&found.id).await?),
         None => (None, Vec::new()),
@@ -106,6 +112,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     // The conversation's session goes with the conversation's model, not with another one.
     let kept = conversation.as_ref().filter(|_| args.model.is_none());
     let kept = kept.and_then(|conversation| conversation.session.clone());
+    let recorder = args.record.as_deref().map(record).transpose()?.map(Arc::new);
     let named = args.r#continue || wanted.is_some();
     let mut talk = Talk {
         maestro,
@@ -119,6 +126,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
         },
         model,
         session: args.session.or(kept),
+        recorder,
         timeout: args.timeout.map(Duration::from_secs),
         system: args.system.or_else(|| stored_system.clone()),
         messages,
@@ -133,11 +141,26 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
     }
 }
 
-/// Finds the conversation to continue; a name that nobody has begins one.
+fn record(path: &Path) -> Result<Recorder, Failure> {
+    Recorder::create(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::usage(
+            format!("`{}` exists already", path.display()),
+            "name another file; a recording overwrites nothing",
+        ),
+        _ => {
+            let context = format!("failed to create `{}`", path.display());
+            anyhow::Error::new(error).context(context).into()
+        }
+    })
+}
+
+/// Finds the conversation to continue; a name that nobody has begins one, and says so where it is
+/// nearly that of another.
 async fn find(
     maestro: &Maestro,
     latest: bool,
     wanted: Option<&str>,
+    output: &Output,
 ) -> Result<Option<Conversation>, Failure> {
     if latest {
         let found = maestro.latest_conversation().await?;
@@ -146,10 +169,25 @@ async fn find(
         });
     }
     let Some(wanted) = wanted else { return Ok(None) };
-    let mut all = maestro.list_conversations().await?;
-    let by_id = all.iter().position(|found| found.id == wanted);
-    let at = by_id.or_else(|| all.iter().position(|c| c.name.as_deref() == Some(wanted)));
-    Ok(at.map(|at| all.swap_remove(at)))
+    match maestro.find_conversation(wanted).await {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::UnknownConversation { nearest, .. }) => {
+            if let Some(near) = nearest.first() {
+                output.warn(&format!("`{wanted}` begins a conversation; did you mean `{near}`?"));
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the name of a conversation; for clap.
+fn conversation_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("expected a name or an id".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 async fn choose_model(
@@ -183,11 +221,12 @@ Options (-o):
   are passed to the provider by their own name. A value is read as JSON, else as text.
 
 What is stored:
-  Every conversation is kept in the host's own store, on this machine: your prompts, attached files
-  included, the system text and the answers, each message sealed with the master key; beside them in
-  the clear the names of model, session and conversation, times and token counts. Text is stored of a
-  broken or interrupted answer too. Lines typed in a dialogue are also kept in a history file that
-  only you can read. --no-store stores none of it. `maestro conversations` lists and deletes.
+  Every conversation is kept in the host's own store, on this machine: your prompts, attached
+  files included, the system text and the answers, each message sealed with the master key;
+  beside them in the clear the names of model, session and conversation, times and token counts.
+  Text of a broken or interrupted answer is stored too. Lines typed in a dialogue are also kept
+  in a history file that only you can read. --no-store stores none of it. `maestro conversations`
+  lists and deletes.
 
 Output:
   The answer, also a refusal, goes to stdout as it comes; reasoning (-v or --reasoning), tool calls,
@@ -197,6 +236,11 @@ Output:
   With --json, one document a line: each event as {\"version\":1,\"event\":{\"type\":…,…}}, then
   {\"version\":1,\"result\":{\"model\",\"session\",\"conversation\",\"finish_reason\",\"interrupted\",
   \"usage\",\"time_to_first_ms\",\"total_ms\"}}. An error is a line on stderr.
+
+Recording:
+  --record FILE writes what the plugin was given (your prompt, the answers' heads and bodies, with their
+  cuts) and what it gave (requests, events), as lines of JSON that only you can read. There is no
+  credential in it: none ever reaches a plugin, and where an answer repeats it, stars stand.
 
 Examples:
   maestro chat -m anthropic/MODEL 'Why is the sky blue?'

@@ -46,7 +46,7 @@ pub(super) async fn run(mut talk: Talk<'_>, mut attached: Vec<ContentPart>) -> O
             Line::Say(text) => {
                 let files = std::mem::take(&mut attached);
                 let done = talk.ask(prompt::message(files.clone(), &text)).await;
-                if matches!(done, Err(Failure::Maestro(_))) {
+                if matches!(done, Err(Failure::Maestro(_) | Failure::NearMiss { .. })) {
                     // Asked again, the question still needs its files.
                     attached = files;
                 }

@@ -107,6 +107,19 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Says which options are passed on as they are though they look like one that is checked.
+    pub(super) fn slips(&self) -> Vec<String> {
+        let passed = self.options.iter().filter(|setting| !KNOWN.contains(&setting.key.as_str()));
+        passed
+            .filter_map(|Setting { key, .. }| {
+                let near = KNOWN.into_iter().find(|known| is_slip(key, known))?;
+                Some(format!(
+                    "option `{key}` is passed to the provider by that name; did you mean `{near}`?"
+                ))
+            })
+            .collect()
+    }
+
     /// Puts everything into a request. A later option of one name counts.
     pub(super) fn apply(&self, request: &mut ChatRequest) -> Result<(), Failure> {
         self.options.iter().try_for_each(|setting| setting.apply(request))?;
@@ -115,6 +128,16 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Reports whether `key` is another spelling of `known`.
+///
+/// Vendors have options of their own with short names such as `top_a`, so that a short one must be
+/// the same but for case and hyphens.
+fn is_slip(key: &str, known: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace(['_', '-', '.'], "");
+    let (key, known) = (plain(key), plain(known));
+    key == known || (known.len() > 5 && strsim::osa_distance(&key, &known) <= 2)
 }
 
 fn read_schema(path: &Path) -> Result<JsonSchema, Failure> {
@@ -140,6 +163,21 @@ fn schema_name(text: &str) -> String {
         text.chars().map(|c| if fits(c) { c } else { '_' }).take(MAX_SCHEMA_NAME).collect();
     if name.is_empty() { "answer".to_owned() } else { name }
 }
+
+/// The options that mean the same for every provider.
+const KNOWN: [&str; 11] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "max_tokens",
+    "max_output_tokens",
+    "stop",
+    "reasoning_effort",
+    "parallel_tool_calls",
+];
 
 /// OpenAI's limit, the tightest.
 const MAX_SCHEMA_NAME: usize = 64;
@@ -194,6 +232,38 @@ mod tests {
             serde_json::to_value(&request.options).unwrap(),
             json!({"tier": "flex", "n": 2, "x": {"a": [1]}, "q": "2", "e": ""})
         );
+    }
+
+    #[test]
+    fn a_misspelt_option_is_pointed_out_and_a_vendors_own_is_not() {
+        let slips = |key: &str| {
+            let option = Setting::parse(&format!("{key}=1")).unwrap();
+            Settings { options: vec![option], schema: None }.slips()
+        };
+        for (slip, known) in [
+            ("temprature", "temperature"),
+            ("maxTokens", "max_tokens"),
+            ("top-p", "top_p"),
+            ("Reasoning_Effrot", "reasoning_effort"),
+        ] {
+            let expected = format!(
+                "option `{slip}` is passed to the provider by that name; did you mean `{known}`?"
+            );
+            assert_eq!(slips(slip), [expected]);
+        }
+        let own = ["top_a", "min_p", "tier", "step", "max_completion_tokens", "top_logprobs", "n"];
+        for own in own.into_iter().chain(KNOWN) {
+            assert!(slips(own).is_empty(), "{own}");
+        }
+    }
+
+    #[test]
+    fn every_known_option_is_checked() {
+        for known in KNOWN {
+            let mut request = ChatRequest::default();
+            let _ = Setting::parse(&format!("{known}=1")).unwrap().apply(&mut request);
+            assert!(request.options.is_empty(), "{known}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A conversation as the command line holds it: what was said, with whom, and where it is kept.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use plugin_api::chat::{ChatRequest, Message, Role};
 
@@ -15,6 +15,7 @@ use crate::{
         failure::Failure,
         output::{Document, Output},
     },
+    exchange::recording::Recorder,
     maestro::{Call, Error, Maestro, StoredMessage, one_line},
     router::ModelRef,
     session::{Conversation, NewConversation},
@@ -42,6 +43,8 @@ pub(super) struct Talk<'a> {
     pub(super) session: Option<String>,
     /// How long an answer may take.
     pub(super) timeout: Option<Duration>,
+    /// Where the exchanges are written down.
+    pub(super) recorder: Option<Arc<Recorder>>,
     /// What the model is told to be.
     pub(super) system: Option<String>,
     /// What was said, oldest first, without the system message.
@@ -61,7 +64,13 @@ impl Talk<'_> {
         messages.extend(self.messages.iter().chain(user).cloned());
         let mut request = ChatRequest::new(self.model.model.clone(), messages);
         self.settings.apply(&mut request)?;
-        Ok((request, Call::with_session(self.session.clone()).deadline(self.timeout)))
+        Ok((request, self.call()))
+    }
+
+    fn call(&self) -> Call {
+        Call::with_session(self.session.clone())
+            .deadline(self.timeout)
+            .recorder(self.recorder.clone())
     }
 
     /// Asks, prints the answer and stores both.
@@ -84,7 +93,10 @@ impl Talk<'_> {
             self.output.note(&answer.summary(&self.model));
         }
         match answer.end {
-            End::Failed(error) => Err(error.into()),
+            End::Failed(error) => {
+                let session = self.session.as_deref();
+                Err(Failure::of_model(error, self.maestro, &self.model, session).await)
+            }
             End::Interrupted(_) => Err(Failure::Interrupted),
             End::Finished if answer.judge(self.output) => Err(Failure::Said),
             End::Finished => Ok(()),

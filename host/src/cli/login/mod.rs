@@ -27,10 +27,10 @@ use crate::{
 Says first which plugin will use the login and which origins it has to do with; the session is bound
 to them, and nothing else ever gets it.
 
-With a key: it is typed or pasted without being shown, or read from a file or from stdin. It is never
-an argument, because other users of a machine can read those. It is tried at once; one that the
-provider rejects is not stored. With --no-test it is stored untried. Where the provider cannot be
-reached, it is stored with a warning.
+With a key: it is typed or pasted without being shown, or read from a file or from stdin. It is
+never an argument, because other users of a machine can read those. It is tried at once; one that
+the provider rejects is not stored. With --no-test it is stored untried. Where the provider
+cannot be reached, it is stored with a warning.
 
 With OAuth: the browser opens where there is one, and comes back to a port of this program. --device
 shows a code for a browser on any machine; --paste takes the address of the last page from there.

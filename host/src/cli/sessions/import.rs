@@ -28,8 +28,8 @@ Looks for API keys in these places, lists what it found and where each key could
   opencode  auth.json of `opencode`; its API keys, not its OAuth logins
   profiles  logins that a vendor's own tool keeps; they stay there and are read at each use
 
-A session that exists is never replaced, a key that is stored already is not stored twice, and nothing is
-changed in any other tool's files.
+A session that exists is never replaced, a key that is stored already is not stored twice, and
+nothing is changed in any other tool's files.
 
 Examples:
   maestro sessions import --dry-run

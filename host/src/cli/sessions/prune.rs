@@ -15,8 +15,9 @@ use crate::{
 /// `maestro sessions prune [--days N] [--dry-run | --yes]`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Shows the stored sessions that are of no use, each with the reason: neither made nor used for so many days,
-with tokens that ended that long ago, or refused by the vendor until you log in again. Then it asks.
+Shows the stored sessions that are of no use, each with the reason: neither made nor used for so
+many days, with tokens that ended that long ago, or refused by the vendor until you log in again.
+Then it asks.
 
 Examples:
   maestro sessions prune --dry-run

@@ -37,6 +37,7 @@ impl Flight<'_> {
     pub(super) fn fly(&self) -> Renewed {
         let started = Instant::now();
         let holder = Holder::new().map_err(SessionError::Random)?;
+        let mut sent = false;
         loop {
             let open = self.read()?;
             match self.aim(&open) {
@@ -45,8 +46,15 @@ impl Flight<'_> {
                 Aim::Renew => {}
             }
             Step::BeforeLease.reached();
-            if self.sessions.take_lease(self.id, &holder, LEASE_S, local_now_s())?.is_none() {
-                break;
+            if self.holds_lease(&holder)? {
+                Step::AfterLease.reached();
+                let lease = Lease { flight: self, holder: &holder };
+                let renewed = self.renew(&lease, &mut sent);
+                drop(lease);
+                Step::AfterRelease.reached();
+                if let Some(renewed) = renewed? {
+                    return Ok(renewed);
+                }
             }
             if self.is_background() {
                 return Ok(open);
@@ -58,37 +66,42 @@ impl Flight<'_> {
                 thread::sleep(POLL);
             }
         }
-        Step::AfterLease.reached();
-        let lease = Lease { flight: self, holder };
-        let renewed = self.renew(&lease);
-        drop(lease);
-        Step::AfterRelease.reached();
-        renewed
     }
 
-    /// Renews under the lease, and once more when the outcome is not known.
-    fn renew(&self, lease: &Lease<'_>) -> Renewed {
+    /// Takes the lease, or makes one's own longer; reports whether it is held now.
+    fn holds_lease(&self, holder: &Holder) -> Result<bool, RefreshError> {
+        Ok(self.sessions.take_lease(self.id, holder, LEASE_S, local_now_s())?.is_none())
+    }
+
+    /// Renews under the lease, and once more when the outcome is not known. `None` if the lease ended
+    /// meanwhile, as it does while a machine sleeps, and another has it now.
+    fn renew(
+        &self,
+        lease: &Lease<'_>,
+        sent: &mut bool,
+    ) -> Result<Option<Arc<OpenSession>>, RefreshError> {
         let mut last = RefreshError::Contended;
-        let mut sent = false;
         for _ in 0..MAX_TRIES {
             // Whoever held the lease before, or a login in the meantime, may have left other tokens.
             let open = self.read()?;
             match self.aim(&open) {
-                Aim::Use => return Ok(open),
+                Aim::Use => return Ok(Some(open)),
                 Aim::Refuse(error) => return Err(error),
                 Aim::Renew => {}
             }
-            let Some(tokens) = open.credential.tokens() else { return Ok(open) };
+            let Some(tokens) = open.credential.tokens() else { return Ok(Some(open)) };
             let Some(refresh_token) = &tokens.refresh_token else {
                 return Err(RefreshError::NoRefreshToken);
             };
             // Who asks for it may try a token that was given up, once.
             let forced = matches!(self.need, Need::Other { forced: true, .. });
-            if tokens.renewal.attempts >= MAX_ATTEMPTS && (sent || !forced) {
-                return self.give_up(&open, refresh_token);
+            if tokens.renewal.attempts >= MAX_ATTEMPTS && (*sent || !forced) {
+                return Err(self.give_up(&open, refresh_token)?);
             }
             let endpoint = self.endpoint(&open, tokens)?;
-            self.sessions.take_lease(self.id, &lease.holder, LEASE_S, local_now_s())?;
+            if !self.holds_lease(lease.holder)? {
+                return Ok(None);
+            }
             let attempts = tokens.renewal.attempts;
             let begun = Renewal { attempts: attempts.saturating_add(1), rejected: None };
             let marked = with_renewal(&open, begun);
@@ -96,12 +109,12 @@ impl Flight<'_> {
                 Err(SessionError::Store(StoreError::Stale { .. })) => continue,
                 other => other?,
             };
-            sent = true;
+            *sent = true;
             Step::AfterMark.reached();
             let answer = self.ask(&endpoint, tokens, refresh_token);
             Step::AfterAnswer.reached();
             match answer {
-                Ok(issued) => return self.keep(refresh_token, &issued),
+                Ok(issued) => return self.keep(refresh_token, &issued).map(Some),
                 Err(error) => match self.failed(refresh_token, attempts, error)? {
                     Next::Stop(error) => return Err(error),
                     Next::Again(error) => last = error,
@@ -194,15 +207,20 @@ impl Flight<'_> {
         Ok(Next::Stop(error))
     }
 
-    fn give_up(&self, open: &OpenSession, used: &SecretString) -> Renewed {
+    /// Stores that only a new login helps, and returns that error.
+    fn give_up(
+        &self,
+        open: &OpenSession,
+        used: &SecretString,
+    ) -> Result<RefreshError, RefreshError> {
         let error = RefreshError::Lost;
         if open.info.status != SessionStatus::NeedsReauth {
-            let Some(tokens) = open.credential.tokens() else { return Err(error) };
+            let Some(tokens) = open.credential.tokens() else { return Ok(error) };
             let renewal = tokens.renewal.clone();
             let text = error.to_string();
             self.store(used, Outcome::Dead(&text), |open| with_renewal(open, renewal.clone()))?;
         }
-        Err(error)
+        Ok(error)
     }
 
     /// Stores a step as long as the session still holds the refresh token that was used. If it holds
@@ -286,13 +304,13 @@ enum Next {
 /// A lease, given back when dropped, also in a panic.
 struct Lease<'a> {
     flight: &'a Flight<'a>,
-    holder: Holder,
+    holder: &'a Holder,
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         // At worst it ends by itself; and of a removed session nothing is left to give back.
-        if let Err(error) = self.flight.sessions.release_lease(self.flight.id, &self.holder) {
+        if let Err(error) = self.flight.sessions.release_lease(self.flight.id, self.holder) {
             tracing::warn!(%error, "a lease was not given back");
         }
     }
@@ -329,3 +347,79 @@ pub(super) const MAX_ATTEMPTS: u32 = 2;
 const MAX_TRIES: u32 = 4;
 const MAX_STORE_TRIES: u32 = 8;
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use plugin_api::{PluginId, ProviderId};
+
+    use super::*;
+    use crate::{
+        config::Timeouts,
+        session::{Binding, Login, MasterKey, SessionName, SqliteStore},
+        transport::TlsOptions,
+    };
+
+    const STAMP: Stamp<'_> = Stamp { now_s: 0, actor: "test" };
+
+    #[test]
+    fn whoever_lost_the_lease_sends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("maestro.db"), 0).unwrap();
+        let key =
+            MasterKey::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap()), "test");
+        let sessions = Sessions::open(Arc::new(store), key, 0).unwrap();
+        // Port 9 discards; nothing is to be sent there anyway.
+        let endpoint = "http://127.0.0.1:9/token";
+        let tokens = TokenSet {
+            access_token: "at".into(),
+            refresh_token: Some("rt".into()),
+            expires_at: Some(1),
+            client_id: "me".into(),
+            token_endpoint: endpoint.into(),
+            ..TokenSet::default()
+        };
+        let (provider, plugin) = (ProviderId::new("acme").unwrap(), PluginId::new("acme").unwrap());
+        let login = Login {
+            provider: provider.clone(),
+            name: SessionName::new("work").unwrap(),
+            credential: Credential::oauth(
+                tokens,
+                Binding::new(plugin.clone(), ["http://127.0.0.1:9"]).unwrap(),
+            ),
+            account: None,
+            replace: false,
+            make_default: false,
+        };
+        let id = sessions.create(&login, &STAMP).unwrap().id;
+        let refresher = Refresher::new(Timeouts::default(), "test");
+        let source = Source {
+            provider,
+            plugin,
+            scheme: serde_json::from_str("{}").unwrap(),
+            settings: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            client: None,
+            tls: TlsOptions::default(),
+        };
+        let flight = Flight {
+            refresher: &refresher,
+            sessions: &sessions,
+            id: &id,
+            need: &Need::Usable { waiting: true },
+            source: &source,
+        };
+        let (ours, theirs) = (Holder::new().unwrap(), Holder::new().unwrap());
+        let attempts = || {
+            let events = sessions.store().audit_events(10).unwrap();
+            events.iter().filter(|event| event.action == "attempt").count()
+        };
+        assert!(sessions.take_lease(&id, &theirs, LEASE_S, local_now_s()).unwrap().is_none());
+        let lease = Lease { flight: &flight, holder: &ours };
+        assert!(flight.renew(&lease, &mut false).unwrap().is_none());
+        assert_eq!(attempts(), 0);
+        // With the lease it is sent, and fails here, because nobody is at that port.
+        sessions.release_lease(&id, &theirs).unwrap();
+        assert!(flight.renew(&lease, &mut false).is_err());
+        assert_eq!(attempts(), 1);
+    }
+}

@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::LegacyError;
 use crate::session::{
     binding::Binding,
-    credential::{Credential, Secret, TokenSet},
+    credential::{self, Credential, Secret, TokenSet},
     name::AuthType,
 };
 
@@ -260,7 +260,7 @@ impl Document {
     }
 
     fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, LegacyError> {
-        serde_json::to_vec(&self.0).map(Zeroizing::new).map_err(|_| LegacyError::NoCredential)
+        credential::json(&self.0).map_err(|_| LegacyError::NoCredential)
     }
 }
 
@@ -379,6 +379,7 @@ mod tests {
         tokens.expires_at = Some(1_700_000_060);
         let (back, unchanged) = write(&credential, Some(text.as_bytes()), None).unwrap();
         assert!(!unchanged);
+        assert_eq!(back.capacity(), back.len(), "the buffer never grew");
         assert_eq!(
             String::from_utf8(back.to_vec()).unwrap(),
             r#"{"odd":[1],"tokens":{"accessToken":"a2","refreshToken":"r2","expiresAt":1700000060000}}"#

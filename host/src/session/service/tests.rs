@@ -170,7 +170,7 @@ fn replacing_is_asked_for_and_keeps_the_row() {
     let replaced = Login { replace: true, ..login("work", "new") };
     let replaced = sessions.create(&replaced, &NOW).unwrap();
     assert_eq!((replaced.id.clone(), replaced.generation), (first.id, 2));
-    assert_eq!((replaced.is_default, replaced.account.as_deref()), (true, Some("me")));
+    assert_eq!((replaced.is_default, replaced.account), (true, None), "whose it is, nobody said");
     assert_eq!(secret(&sessions.open_id(&replaced.id).unwrap()), "new");
     let home = Login { replace: true, make_default: true, ..login("home", "k2") };
     assert!(sessions.create(&home, &NOW).unwrap().is_default);
@@ -184,9 +184,10 @@ fn replacing_is_asked_for_and_keeps_the_row() {
 fn renaming_seals_for_the_new_name() {
     let fixture = Fixture::new();
     let sessions = &fixture.sessions;
-    let id = sessions.create(&login("work", "secret"), &NOW).unwrap().id;
+    let made = sessions.create(&login("work", "secret"), &NOW).unwrap();
+    let id = made.id.clone();
     sessions.create(&login("home", "k"), &NOW).unwrap();
-    sessions.fail(&id, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
+    sessions.fail(&made, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
     let renamed = sessions.rename(&id, &name("job"), &NOW).unwrap();
     assert_eq!(renamed.status, SessionStatus::NeedsApproval, "a new name settles nothing");
     assert_eq!(secret(&sessions.open_id(&id).unwrap()), "secret");
@@ -204,17 +205,32 @@ fn renaming_seals_for_the_new_name() {
 }
 
 #[test]
+fn a_late_refusal_of_an_old_secret_does_not_mark_the_new_one() {
+    let fixture = Fixture::new();
+    let sessions = &fixture.sessions;
+    let old = sessions.create(&login("work", "old"), &NOW).unwrap();
+    let new = Login { replace: true, ..login("work", "new") };
+    sessions.create(&new, &NOW).unwrap();
+    sessions.fail(&old, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
+    let info = sessions.open_id(&old.id).unwrap().info;
+    assert_eq!((info.status, info.last_error.as_deref()), (SessionStatus::Ready, None));
+    sessions.fail(&info, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
+    assert_eq!(sessions.open_id(&old.id).unwrap().info.status, SessionStatus::NeedsReauth);
+}
+
+#[test]
 fn approval_widens_the_binding_and_clears_its_status_only() {
     let fixture = Fixture::new();
     let sessions = &fixture.sessions;
-    let id = sessions.create(&login("work", "k"), &NOW).unwrap().id;
+    let made = sessions.create(&login("work", "k"), &NOW).unwrap();
+    let id = made.id.clone();
     let wider = binding("https://other.example");
-    sessions.fail(&id, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
+    sessions.fail(&made, SessionStatus::NeedsApproval, "wider", &NOW).unwrap();
     let info = sessions.approve(&id, &wider, &NOW).unwrap();
-    assert_eq!((info.status, info.last_error), (SessionStatus::Ready, None));
+    assert_eq!((info.status, info.last_error.as_deref()), (SessionStatus::Ready, None));
     let opened = sessions.resolve(&provider("acme"), None, None).unwrap();
     assert_eq!(opened.credential.binding, wider);
-    sessions.fail(&id, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
+    sessions.fail(&info, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
     let info = sessions.approve(&id, &wider, &NOW).unwrap();
     assert_eq!(info.status, SessionStatus::NeedsReauth);
 }

@@ -167,6 +167,18 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// A client key of that name exists.
+    #[error("client key `{name}` exists already")]
+    DuplicateClientKey {
+        /// The name.
+        name: String,
+    },
+    /// No client key has that name.
+    #[error("client key `{name}` does not exist")]
+    UnknownClientKey {
+        /// The name.
+        name: String,
+    },
     /// No session has that id, possibly no longer.
     #[error("session with id `{id}` does not exist")]
     UnknownSession {
@@ -244,7 +256,10 @@ impl StoreError {
             Self::DuplicateSession { .. } => {
                 "choose another `--name`, or pass `--replace` to overwrite it".into()
             }
-            Self::DuplicateConversation { .. } => "choose another name".into(),
+            Self::DuplicateClientKey { .. } | Self::DuplicateConversation { .. } => {
+                "choose another name".into()
+            }
+            Self::UnknownClientKey { .. } => "run `maestro keys list`".into(),
             Self::UnknownSession { .. } => "run `maestro sessions list`".into(),
             Self::UnknownConversation { .. } => "run `maestro conversations list`".into(),
             Self::Stale { .. } => "try again".into(),

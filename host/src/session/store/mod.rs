@@ -16,6 +16,7 @@
 //! lock, and the store refuses with [`StoreError::Stale`] if the row moved on. A store over the
 //! network needs no callback inside a transaction for that.
 
+pub mod client;
 mod error;
 pub mod row;
 pub mod sqlite;
@@ -24,11 +25,11 @@ use std::fmt;
 
 use plugin_api::{ChunkId, ContextId, ProviderId};
 
-pub use self::error::StoreError;
 use self::row::{
     AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk, SealedSession,
     SessionFilter, SessionInfo, SessionStatus, Stamp,
 };
+pub use self::{client::ClientKey, error::StoreError};
 use crate::session::{
     envelope::Place,
     key::KeyId,
@@ -51,6 +52,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// Cheap enough to ask before each use of a cached session. Uses and leases do not count.
     fn revision(&self) -> StoreResult<u64>;
+
+    /// Returns a number that differs whenever anything may have been committed, in any process.
+    ///
+    /// As cheap as [`revision`](Self::revision), and moves more often: for what has none of its own.
+    fn changes(&self) -> StoreResult<u64>;
 
     /// Adds a session.
     ///
@@ -105,9 +111,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::UnknownSession`].
     fn touch_session(&self, id: &SessionId, stamp: &Stamp<'_>) -> StoreResult<()>;
 
-    /// Records that a session failed, and what it is good for now.
-    ///
-    /// `error` must hold no secret.
+    /// Records that a session failed, and what it is good for now, if it still has `generation`: what
+    /// was sealed since then did not fail. `error` must hold no secret.
     ///
     /// # Errors
     ///
@@ -115,6 +120,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn fail_session(
         &self,
         id: &SessionId,
+        generation: u64,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,
@@ -231,6 +237,33 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes one message; `false` if there is none.
     fn delete_chunk(&self, id: &ContextId, chunk: &ChunkId, now_s: i64) -> StoreResult<bool>;
+
+    /// Adds the key of a client of the gateway.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DuplicateClientKey`] if its name is taken.
+    fn insert_client_key(&self, new: &ClientKey) -> StoreResult<()>;
+
+    /// Lists the clients' keys by name, also those that ended.
+    fn client_keys(&self) -> StoreResult<Vec<ClientKey>>;
+
+    /// Takes a client's key back; its row stays.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownClientKey`].
+    fn revoke_client_key(&self, name: &str, now_s: i64) -> StoreResult<()>;
+
+    /// Removes a client's key as if it had never been.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownClientKey`].
+    fn delete_client_key(&self, name: &str) -> StoreResult<()>;
+
+    /// Records when a client's key was last used.
+    fn touch_client_key(&self, id: &str, now_s: i64) -> StoreResult<()>;
 
     /// Checks the storage itself; returns what is wrong, one line each.
     fn integrity(&self) -> StoreResult<Vec<String>>;

@@ -4,6 +4,7 @@
 //! its turn before it reads and never fails half-way for a lock. A few connections read, and one
 //! does nothing but watch for commits of others. The files are private to the user (0600).
 
+mod clients;
 mod conversations;
 mod file;
 mod lease;
@@ -27,7 +28,7 @@ use rusqlite::{
 };
 
 use super::{
-    Reseal, Store, StoreError, StoreResult,
+    ClientKey, Reseal, Store, StoreError, StoreResult,
     row::{
         AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
         SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
@@ -184,6 +185,12 @@ impl Store for SqliteStore {
         watcher.refresh().map_err(|fault| fault.at(&self.path))
     }
 
+    fn changes(&self) -> StoreResult<u64> {
+        let mut watcher = lock(&self.watcher);
+        watcher.refresh().map_err(|fault| fault.at(&self.path))?;
+        Ok(watcher.data_version.cast_unsigned())
+    }
+
     fn insert_session(&self, new: &NewSession, stamp: &Stamp<'_>) -> StoreResult<SessionInfo> {
         self.write(|tx| sessions::insert(tx, new, stamp))
     }
@@ -226,11 +233,12 @@ impl Store for SqliteStore {
     fn fail_session(
         &self,
         id: &SessionId,
+        generation: u64,
         status: SessionStatus,
         error: &str,
         stamp: &Stamp<'_>,
     ) -> StoreResult<()> {
-        self.write(|tx| sessions::fail(tx, id, status, error, stamp))
+        self.write(|tx| sessions::fail(tx, id, generation, status, error, stamp))
     }
 
     fn take_lease(
@@ -338,6 +346,26 @@ impl Store for SqliteStore {
 
     fn delete_chunk(&self, id: &ContextId, chunk: &ChunkId, now_s: i64) -> StoreResult<bool> {
         self.write(|tx| conversations::delete_chunk(tx, id, chunk, now_s))
+    }
+
+    fn insert_client_key(&self, new: &ClientKey) -> StoreResult<()> {
+        self.write(|tx| clients::insert(tx, new))
+    }
+
+    fn client_keys(&self) -> StoreResult<Vec<ClientKey>> {
+        self.read(clients::all)
+    }
+
+    fn revoke_client_key(&self, name: &str, now_s: i64) -> StoreResult<()> {
+        self.write(|tx| clients::revoke(tx, name, now_s))
+    }
+
+    fn delete_client_key(&self, name: &str) -> StoreResult<()> {
+        self.write(|tx| clients::delete(tx, name))
+    }
+
+    fn touch_client_key(&self, id: &str, now_s: i64) -> StoreResult<()> {
+        self.write(|tx| clients::touch(tx, id, now_s))
     }
 
     fn integrity(&self) -> StoreResult<Vec<String>> {

@@ -203,11 +203,15 @@ pub(super) fn touch(tx: &Transaction<'_>, id: &SessionId, stamp: &Stamp<'_>) -> 
 pub(super) fn fail(
     tx: &Transaction<'_>,
     id: &SessionId,
+    generation: u64,
     status: SessionStatus,
     error: &str,
     stamp: &Stamp<'_>,
 ) -> Result<(), Fault> {
     let info = required(tx, id)?;
+    if info.generation != generation {
+        return Ok(());
+    }
     tx.prepare_cached(
         "UPDATE saved_authentications
          SET status = ?2, last_error = ?3, last_error_at = ?4, updated_at = ?4

@@ -227,7 +227,7 @@ fn resealing_compares_the_generation() {
     let store = home.open();
     let before = store.insert_session(&new("openai", "work"), &NOW).unwrap();
     store.insert_session(&new("openai", "taken"), &NOW).unwrap();
-    store.fail_session(&before.id, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
+    store.fail_session(&before.id, 1, SessionStatus::NeedsReauth, "401", &NOW).unwrap();
     let failed = store.session(&before.id).unwrap().unwrap().info;
     assert_eq!(
         (failed.status, failed.last_error.as_deref()),
@@ -265,7 +265,7 @@ fn unknown_sessions_are_named() {
         store.reseal_session(&id, 1, &change, &NOW).map(drop),
         store.set_default_session(&id, &NOW),
         store.touch_session(&id, &NOW),
-        store.fail_session(&id, SessionStatus::Ready, "", &NOW),
+        store.fail_session(&id, 1, SessionStatus::Ready, "", &NOW),
         store.delete_session(&id, &NOW),
     ] {
         let error = result.unwrap_err();
@@ -307,7 +307,7 @@ fn the_revision_follows_changes_of_any_process_but_not_uses() {
     other.touch_session(&id, &NOW).unwrap();
     other.set_setting("a", Some("b")).unwrap();
     assert!(!changed());
-    other.fail_session(&id, SessionStatus::NeedsReauth, "x", &NOW).unwrap();
+    other.fail_session(&id, 1, SessionStatus::NeedsReauth, "x", &NOW).unwrap();
     assert!(changed());
     store.set_default_session(&own, &NOW).unwrap();
     assert!(changed());

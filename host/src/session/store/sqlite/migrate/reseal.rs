@@ -76,7 +76,7 @@ impl Resealer {
         }
         let Some(source) = &self.keys.legacy else {
             if self.keys.leave_unreadable {
-                return rows.iter().try_for_each(|row| give_up(tx, row));
+                return rows.iter().try_for_each(|row| give_up(tx, row, "its key was not given"));
             }
             return Err(StoreError::NoLegacyKey { logins: rows.len(), back: false }.into());
         };
@@ -84,11 +84,14 @@ impl Resealer {
         let master = self.master(tx)?;
         for row in rows {
             match take_over(tx, &row, &legacy_key, &master) {
-                Err(_) if self.keys.leave_unreadable => give_up(tx, &row)?,
+                Err(TakeOver::Legacy(source)) if self.keys.leave_unreadable => {
+                    give_up(tx, &row, &source.to_string())?;
+                }
                 Err(TakeOver::Legacy(source)) => {
                     let login = row.login();
                     return Err(StoreError::LegacyLogin { login, source }.into());
                 }
+                // Not the login's fault: a full disk must not make it one that nobody can read.
                 Err(TakeOver::Fault(fault)) => return Err(fault),
                 Ok(()) => {}
             }
@@ -261,14 +264,14 @@ fn take_over(
 }
 
 /// Leaves a login that cannot be opened, for the user to log in again.
-fn give_up(tx: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
+fn give_up(tx: &Transaction<'_>, row: &Row, why: &str) -> Result<(), Fault> {
     tx.prepare_cached(
         "UPDATE saved_authentications SET status = ?2, last_error = ?3 WHERE id = ?1",
     )?
     .execute(params![
         row.id.as_str(),
         SessionStatus::NeedsReauth.as_str(),
-        "sealed by the former program, whose key was not given"
+        format!("sealed by the former program: {why}"),
     ])?;
     Ok(())
 }

@@ -229,6 +229,30 @@ fn logins_left_behind_are_marked_and_can_be_taken_over_later() {
 }
 
 #[test]
+fn a_store_that_fails_does_not_make_logins_unreadable() {
+    let home = Home::with_fixture();
+    let keys = MigrationKeys { legacy: None, leave_unreadable: true, ..home.keys() };
+    migrate(&home.database(), LATEST, 0, PATIENCE, &keys).unwrap();
+    let rows = "SELECT id, credentials, key_id, last_error FROM saved_authentications ORDER BY id";
+    let before = home.dump(rows);
+    let trigger = "CREATE TRIGGER full BEFORE INSERT ON legacy_payloads
+                   BEGIN SELECT RAISE(ABORT, 'full'); END";
+    home.connection().execute_batch(trigger).unwrap();
+    let keys = MigrationKeys { leave_unreadable: true, ..home.keys() };
+    reseal_left(&home.database(), PATIENCE, &keys).unwrap_err();
+    assert_eq!(home.dump(rows), before);
+    home.connection().execute_batch("DROP TRIGGER full").unwrap();
+    // A key that does not open them is named as the reason.
+    home.write_key("legacy.key", 1);
+    assert_eq!(reseal_left(&home.database(), PATIENCE, &keys).unwrap(), 0);
+    let said = home.dump("SELECT DISTINCT last_error FROM saved_authentications");
+    let expected = "sealed by the former program: it does not open with the configured key";
+    assert_eq!(said, [vec![Value::Text(expected.into())]]);
+    home.copy_key();
+    assert_eq!(reseal_left(&home.database(), PATIENCE, &keys).unwrap(), 6);
+}
+
+#[test]
 fn a_database_sealed_with_another_key_of_ours_is_not_touched() {
     let home = Home::with_fixture();
     home.go(LATEST);

@@ -1,0 +1,112 @@
+//! `maestro serve`: the gateway, until it is told to stop.
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{
+        Outcome,
+        env::Settings,
+        failure::Failure,
+        output::{Document, Output},
+    },
+    gateway::Server,
+    maestro::Maestro,
+};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER)]
+pub(super) struct ServeArgs {
+    /// Where to listen; `[serve] listen` otherwise, and 127.0.0.1:4141 without one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Listen beyond this machine although nothing is encrypted: a proxy before it does that
+    #[arg(long)]
+    plaintext: bool,
+}
+
+const AFTER: &str = "\
+Speaks OpenAI (Chat Completions, Responses, embeddings), Anthropic (Messages) and Gemini to its
+clients, and asks whatever provider the model's name means: `provider/model`,
+`provider:session/model`, an alias of the configuration, or a bare name that one provider knows.
+
+  maestro serve &
+  eval \"$(maestro env openai)\"           settings for a tool; `maestro env` lists the tools
+  curl http://127.0.0.1:4141/v1/models
+
+A session is chosen by the model's name, the header `x-maestro-session`, or a base URL that begins
+with `/s/NAME`. On this machine's own address no key is needed until one is made with
+`maestro keys create`.
+
+SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
+one ends it at once.";
+
+/// Runs the command.
+pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> Outcome {
+    allow_many_connections();
+    // Before anything is printed: whoever reads the address may stop us at once.
+    let stop = stop_signal()?;
+    let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
+    let keyless = maestro.list_client_keys().await?.is_empty();
+    let server = Server::bind(maestro, &address, args.plaintext).await?;
+    let url = format!("http://{}", server.address());
+    let document = || Document::new().with("url", &url).with("keyless", &keyless);
+    output.either(document, format_args!("{url}\n"))?;
+    for line in banner(&url, keyless) {
+        output.note(&line);
+    }
+    let cut = server.run(stop).await;
+    if cut > 0 {
+        output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
+    }
+    Ok(())
+}
+
+/// Says, line by line, how tools reach the gateway.
+fn banner(url: &str, keyless: bool) -> Vec<String> {
+    let key = if keyless {
+        "any key will do on this machine, because no client key exists"
+    } else {
+        "put a client key where `maestro` stands as one"
+    };
+    let mut lines = vec![format!("the gateway listens; {key}")];
+    for settings in [Settings::OpenAi, Settings::Anthropic, Settings::Gemini] {
+        let pairs = settings.variables(url, None).into_iter();
+        let shown: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+        lines.push(format!("  export {}", shown.join(" ")));
+    }
+    lines.push("for more tools see `maestro env`; Ctrl-C stops".to_owned());
+    lines
+}
+
+/// Ends when the program is asked to; the second time it ends the program.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(anyhow::Error::new);
+    let (mut terminated, mut interrupted) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut stopping = Some(stopping);
+        loop {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            match stopping.take() {
+                Some(stopping) => drop(stopping.send(())),
+                None => std::process::exit(INTERRUPTED),
+            }
+        }
+    });
+    Ok(async move { drop(stopped.await) })
+}
+
+/// Takes as many descriptors as the system allows: two for each stream, and shells allow 1,024.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays as it is, which is enough for most.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+const INTERRUPTED: i32 = 130;

@@ -1,0 +1,275 @@
+//! Bodies: requests read whole under a cap, answers in one piece or as a stream.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use dialects::RequestError;
+use futures_core::Stream;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use plugin_api::error::ErrorKind;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::{Gateway, failure::Refusal, record::Record};
+
+/// The body of an answer.
+pub(super) struct Body {
+    content: Content,
+    /// Written when the body is dropped: sent to its end, or given up by the client.
+    record: Option<Record>,
+}
+
+enum Content {
+    Whole(Option<Bytes>),
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Self { content: Content::Whole(None), record: None }
+    }
+
+    pub(super) fn text(text: &'static str) -> Response<Self> {
+        Self::whole(Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
+    }
+
+    pub(super) fn json(body: Vec<u8>) -> Response<Self> {
+        Self::whole(body.into(), "application/json")
+    }
+
+    fn whole(body: Bytes, content_type: &'static str) -> Response<Self> {
+        let mut response =
+            Response::new(Self { content: Content::Whole(Some(body)), record: None });
+        let value = HeaderValue::from_static(content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+        response
+    }
+
+    pub(super) fn stream(
+        stream: impl Stream<Item = Bytes> + Send + 'static,
+        content_type: &'static str,
+    ) -> Response<Self> {
+        let content = Content::Stream(Box::pin(stream));
+        let mut response = Response::new(Self { content, record: None });
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx and its like would otherwise collect the events.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+
+    /// Has the record written when the body ends.
+    pub(super) fn attach(&mut self, mut record: Record) {
+        if matches!(self.content, Content::Whole(None)) || record.is_head() {
+            // Nobody will ask for a piece.
+            record.complete();
+        }
+        self.record = Some(record);
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let (piece, last) = match &mut self.content {
+            Content::Whole(body) => (body.take(), true),
+            Content::Stream(stream) => {
+                let piece = ready!(stream.as_mut().poll_next(cx));
+                let last = piece.is_none();
+                (piece, last)
+            }
+        };
+        if let Some(record) = &mut self.record {
+            if let Some(bytes) = &piece {
+                record.sent(bytes.len());
+            }
+            if last {
+                record.complete();
+            }
+        }
+        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
+            Content::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Gateway {
+    /// Reads a request's body whole, under the cap and the deadline.
+    pub(super) async fn read(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {
+        let encoded = request.headers().get(header::CONTENT_ENCODING);
+        if encoded.is_some_and(|encoding| encoding != "identity") {
+            let refusal = Refusal::invalid("compressed bodies are not read; send it as it is");
+            return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let cap = self.settings.max_body_bytes;
+        let deadline = Duration::from_millis(self.settings.body_timeout_ms);
+        match tokio::time::timeout(deadline, collect(request.into_body(), cap)).await {
+            Ok(read) => read,
+            Err(_) => {
+                let message =
+                    format!("the body did not arrive within {} s", deadline.as_secs_f32());
+                Err(Refusal::new(ErrorKind::Timeout, message).status(StatusCode::REQUEST_TIMEOUT))
+            }
+        }
+    }
+}
+
+async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, Refusal> {
+    let too_long = || {
+        let refusal = Refusal::invalid(format!("the body is longer than {cap} bytes"));
+        Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE))
+    };
+    let declared = http_body::Body::size_hint(&body).exact();
+    if declared.is_some_and(|length| length > cap as u64) {
+        return too_long();
+    }
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::invalid("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > cap {
+            return too_long();
+        }
+        if first.is_empty() && whole.is_empty() {
+            // Mostly the only one; then nothing is copied.
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            // What was declared may never come; it costs no more than what did.
+            whole.reserve((first.len() + data.len()) * 2);
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Refuses what no honest client sends, before anything of it is believed.
+///
+/// Nesting without bound would be lost somewhere on the way, or overflow somebody's stack. Of a field
+/// that is there twice nobody can say which one counts, and a proxy before us and a vendor behind us
+/// might disagree.
+pub(super) fn check(body: &[u8]) -> Result<(), RequestError> {
+    if depth(body) > MAX_DEPTH {
+        let message = format!("is nested deeper than {MAX_DEPTH} levels");
+        return Err(RequestError::new("", format!("the body {message}")));
+    }
+    match serde_json::from_slice(body) {
+        Ok(Fields { twice: Some(name) }) => Err(RequestError::new(name, "is there twice")),
+        // What is no object is told better by the dialect.
+        _ => Ok(()),
+    }
+}
+
+/// Counts how deep brackets are nested outside of strings; of what is no JSON, some number.
+fn depth(body: &[u8]) -> usize {
+    let (mut deepest, mut now, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in body {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// As deep as everything behind reads.
+const MAX_DEPTH: usize = 120;
+
+/// The names at the top of a body.
+struct Fields {
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Names)
+    }
+}
+
+struct Names;
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let (mut names, mut twice) = (HashSet::new(), None);
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            if names.contains(&name) {
+                twice = Some(name);
+            } else {
+                names.insert(name);
+            }
+        }
+        Ok(Fields { twice })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_has_a_bound() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(depth(nested(7).as_bytes()), 7);
+        assert_eq!(depth(br#"{"a":"[[[\"[[","b":[{}]}"#), 3);
+        let body = |levels| format!("{{\"x\":{}}}", nested(levels));
+        assert_eq!(check(body(MAX_DEPTH - 1).as_bytes()), Ok(()));
+        assert!(check(body(MAX_DEPTH).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_field_stands_once() {
+        let twice = check(br#"{"model":"a","x":{"a":1,"a":2},"model":"b"}"#);
+        assert_eq!(twice.unwrap_err().to_string(), "`model`: is there twice");
+        for fine in [&br#"{"model":"a","x":{"a":1,"a":2}}"#[..], b"[]", b"{", b"\xff"] {
+            assert_eq!(check(fine), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What goes wrong, in words for the client; what it may not know goes to the log.
+
+use dialects::RequestError;
+use http::{HeaderValue, Response, StatusCode, header};
+use plugin_api::error::{ErrorKind, ProviderError};
+
+use super::{body::Body, dialect::Dialect};
+use crate::{
+    exchange::ExchangeError,
+    maestro::{Error, one_line},
+};
+
+/// Why a request is not answered as it wished.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) error: Box<ProviderError>,
+    /// The field at fault, if the request could not be read.
+    request: Option<RequestError>,
+    /// A status of HTTP's own, where the dialects' words have none.
+    status: Option<StatusCode>,
+    /// Value of `allow`.
+    allow: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let error = Box::new(ProviderError::new(kind, message));
+        Self { error, request: None, status: None, allow: None }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidRequest, message)
+    }
+
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    pub(super) fn unknown_path() -> Self {
+        Self::new(ErrorKind::NotFound, "there is nothing at this path")
+            .status(StatusCode::NOT_FOUND)
+    }
+
+    pub(super) fn wrong_method(allowed: &'static str) -> Self {
+        let mut refusal = Self::invalid(format!("this path takes {allowed}"));
+        refusal.allow = Some(allowed);
+        refusal.status(StatusCode::METHOD_NOT_ALLOWED)
+    }
+
+    /// Makes the answer, in the client's dialect.
+    pub(super) fn response(&self, dialect: Dialect) -> Response<Body> {
+        let (status, body) = match &self.request {
+            Some(request) => dialect.request_error(request),
+            None => dialect.error(&self.error),
+        };
+        let own = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Body::json(body);
+        *response.status_mut() = self.status.unwrap_or(own);
+        let headers = response.headers_mut();
+        if let Some(wait) = self.error.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
+            headers.insert("retry-after-ms", HeaderValue::from(wait));
+        }
+        // SDKs send again whatever is a 429 or a 5xx, unless they are told.
+        let again = if self.error.is_retryable() { "true" } else { "false" };
+        headers.insert("x-should-retry", HeaderValue::from_static(again));
+        if let Some(allowed) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        let mut refusal = Self::from(ProviderError::from(error.clone()));
+        refusal.request = Some(error);
+        refusal
+    }
+}
+
+impl From<ProviderError> for Refusal {
+    fn from(error: ProviderError) -> Self {
+        Self { error: Box::new(error), request: None, status: None, allow: None }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::from(explain(&error))
+    }
+}
+
+/// Turns a failure into what the client may know of it, the remedy in the message.
+pub(super) fn explain(error: &Error) -> ProviderError {
+    let said = match error {
+        Error::Exchange(ExchangeError::Provider { provider, source }) => {
+            let mut said = (**source).clone();
+            said.message = format!("provider `{provider}`: {}", source.message);
+            said
+        }
+        Error::Exchange(ExchangeError::Contract { plugin, rule, .. }) => ProviderError::new(
+            ErrorKind::Protocol,
+            format!("plugin `{plugin}` broke contract rule `{rule}`"),
+        ),
+        error => match kind_of(error) {
+            Some(kind) => ProviderError::new(kind, one_line(error)),
+            // Of the machine's own troubles a client need not know more than that they are there.
+            None => {
+                tracing::error!("{}", one_line(error));
+                let message = "the gateway cannot do this now; its log says why";
+                return ProviderError::new(ErrorKind::Other, message);
+            }
+        },
+    };
+    with_hint(said, error.hint())
+}
+
+fn with_hint(mut error: ProviderError, hint: Option<String>) -> ProviderError {
+    if let Some(hint) = hint {
+        error.message = format!("{}; hint: {hint}", error.message);
+    }
+    error
+}
+
+/// Sorts the host's own errors; `None` for those that are nobody's business outside.
+fn kind_of(error: &Error) -> Option<ErrorKind> {
+    match error {
+        Error::UnknownProvider { .. }
+        | Error::UnknownModel { .. }
+        | Error::AmbiguousModel { .. }
+        | Error::NotReady { .. } => Some(ErrorKind::NotFound),
+        Error::NotSupported { .. } => Some(ErrorKind::NotSupported),
+        error => match error.exit_code() {
+            2 => Some(ErrorKind::InvalidRequest),
+            3 => Some(ErrorKind::Authentication),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_stands_in_the_message() {
+        let error = Error::UnknownModel {
+            model: "gtp".into(),
+            nearest: vec!["openai/gpt".into(), "lab/gpt".into()],
+        };
+        let said = explain(&error);
+        assert_eq!(said.kind, ErrorKind::NotFound);
+        assert_eq!(
+            said.message,
+            "no provider serves model `gtp`; hint: did you mean `openai/gpt` or `lab/gpt`?"
+        );
+    }
+
+    #[test]
+    fn what_the_provider_said_keeps_its_kind() {
+        let source = ProviderError::new(ErrorKind::Quota, "no credit").code("insufficient_quota");
+        let error = ExchangeError::Provider { provider: "openai".into(), source: source.into() };
+        let said = explain(&error.into());
+        assert_eq!(
+            (said.kind, said.code.as_deref()),
+            (ErrorKind::Quota, Some("insufficient_quota"))
+        );
+        assert!(
+            said.message.starts_with("provider `openai`: no credit; hint: "),
+            "{}",
+            said.message
+        );
+        let response = Refusal::from(said).response(Dialect::OpenAiChat);
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["x-should-retry"], "false");
+    }
+
+    #[test]
+    fn a_wait_is_told_in_headers() {
+        let error = ProviderError::new(ErrorKind::RateLimited, "slow").retry_after_ms(Some(1_200));
+        let response = Refusal::from(error).response(Dialect::AnthropicMessages);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["retry-after-ms"], "1200");
+        let wrong = Refusal::wrong_method("POST").response(Dialect::Gemini);
+        assert_eq!(
+            (wrong.status().as_u16(), &wrong.headers()["allow"]),
+            (405, &"POST".parse().unwrap())
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Lists of models, in the shape of the client.
+
+use http::Response;
+use plugin_api::{error::ErrorKind, operation::Model};
+
+use super::{Call, Gateway, body::Body, failure::Refusal, record::Record};
+
+impl Gateway {
+    /// Lists aliases and the models of the ready providers: chat models first, each under the ref
+    /// that asks for it.
+    pub(super) async fn list_models(
+        &self,
+        call: &Call,
+        query: Option<&str>,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut models = self.all_models(call).await;
+        if let Some(after) = cursor(query) {
+            // Everything stands on one page; a client that asks for what follows it has all.
+            let behind = models.iter().position(|model| model.id == *after).map_or(0, |at| at + 1);
+            models.drain(..behind);
+        }
+        Ok(Body::json(call.dialect.models(models)))
+    }
+
+    pub(super) async fn describe_model(
+        &self,
+        call: &Call,
+        id: &str,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Refusal> {
+        record.model(id);
+        let listed = self.all_models(call).await;
+        if let Some(model) = listed.into_iter().find(|model| model.id == *id) {
+            return Ok(Body::json(call.dialect.model(&model)));
+        }
+        let target = self.targets(call, id).await?.into_iter().next();
+        let target = target.ok_or_else(|| Refusal::new(ErrorKind::NotFound, "no such model"))?;
+        let mut model = self.maestro.model_info(target.model(), target.call()).await?;
+        // The client goes on with the name that it asked for.
+        model.id = id.into();
+        Ok(Body::json(call.dialect.model(&model)))
+    }
+
+    async fn all_models(&self, call: &Call) -> Vec<Model> {
+        let listed = self.maestro.known_models(&call.session_of()).await;
+        let (mut chats, mut others) = (Vec::new(), Vec::new());
+        for (provider, models) in &listed {
+            let allowed = |model: &&Model| call.may_ask(provider.as_str(), model.id.as_str());
+            for model in models.iter().filter(allowed) {
+                let mut shown = model.clone();
+                shown.id = format!("{provider}/{}", model.id).into();
+                shown.owned_by.get_or_insert_with(|| provider.to_string());
+                if model.is_chat() { chats.push(shown) } else { others.push(shown) }
+            }
+        }
+        let aliases = self.maestro.config().aliases.iter().filter(|(_, alias)| {
+            alias.targets().any(|target| match target.parse::<crate::router::ModelRef>() {
+                Ok(target) => call.may_ask(target.provider.as_str(), target.model.as_str()),
+                Err(_) => false,
+            })
+        });
+        let mut models: Vec<Model> = aliases
+            .map(|(name, alias)| {
+                let known =
+                    alias.targets().find_map(|target| chats.iter().find(|m| m.id == *target));
+                let mut shown = known.cloned().unwrap_or_else(|| Model::new(name.as_str()));
+                shown.id = name.as_str().into();
+                shown.display_name = Some(name.clone());
+                shown.owned_by = Some("maestro".into());
+                shown
+            })
+            .collect();
+        models.append(&mut chats);
+        models.append(&mut others);
+        models
+    }
+}
+
+/// Returns the id behind which a client wants to read on, as Anthropic's clients page.
+fn cursor(query: Option<&str>) -> Option<String> {
+    let query = query?.as_bytes();
+    url::form_urlencoded::parse(query)
+        .find_map(|(name, value)| (name == "after_id").then(|| value.into_owned()))
+}

@@ -1,0 +1,169 @@
+//! One line of the log for each request: who asked for what, and what came of it. Never a body, a
+//! query or a credential.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use plugin_api::{error::ProviderError, event::Usage};
+
+use super::{dialect::Dialect, stream::Log};
+use crate::session::random;
+
+/// What is known of a request; written when it is dropped.
+#[derive(Debug)]
+pub(super) struct Record {
+    id: HeaderValue,
+    method: http::Method,
+    path: String,
+    dialect: Dialect,
+    begun: Instant,
+    client: Option<String>,
+    model: Option<String>,
+    served: Option<String>,
+    status: Option<StatusCode>,
+    first_byte: Option<Duration>,
+    bytes: usize,
+    usage: Usage,
+    failure: Option<String>,
+    complete: bool,
+    /// Where a stream tells what it comes to.
+    stream: Option<Log>,
+}
+
+impl Record {
+    pub(super) fn of<B>(request: &Request<B>, dialect: Dialect) -> Self {
+        Self {
+            id: request_id(request.headers()),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            dialect,
+            begun: Instant::now(),
+            client: None,
+            model: None,
+            served: None,
+            status: None,
+            first_byte: None,
+            bytes: 0,
+            usage: Usage::default(),
+            failure: None,
+            complete: false,
+            stream: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.method == http::Method::HEAD
+    }
+
+    pub(super) fn client(&mut self, name: &str) {
+        self.client = Some(name.to_owned());
+    }
+
+    pub(super) fn model(&mut self, name: &str) {
+        self.model = Some(name.to_owned());
+    }
+
+    pub(super) fn served(&mut self, by: &str) {
+        self.served = Some(by.to_owned());
+    }
+
+    pub(super) fn used(&mut self, usage: &Usage) {
+        self.usage.update(usage);
+    }
+
+    pub(super) fn failed(&mut self, error: &ProviderError) {
+        self.failure = Some(error.message.clone());
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.first_byte.get_or_insert_with(|| self.begun.elapsed());
+    }
+
+    /// Adds at the end what a stream tells.
+    pub(super) fn follow(&mut self, log: Log) {
+        self.stream = Some(log);
+    }
+
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(log) = &self.stream {
+            let told = log.told();
+            self.usage.update(&told.usage);
+            self.served = told.served.or(self.served.take());
+            self.failure = told.failure.or(self.failure.take());
+        }
+        let ms = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3;
+        let gone = self.status.is_none() || !self.complete;
+        tracing::info!(
+            target: TARGET,
+            id = self.id.to_str().unwrap_or_default(),
+            method = %self.method,
+            path = self.path,
+            dialect = self.dialect.as_str(),
+            client = self.client,
+            model = self.model,
+            served = self.served,
+            status = self.status.map(|status| status.as_u16()),
+            first_byte_ms = self.first_byte.map(ms),
+            ms = ms(self.begun.elapsed()),
+            bytes = self.bytes,
+            input_tokens = self.usage.input_tokens,
+            output_tokens = self.usage.output_tokens,
+            failure = self.failure,
+            gone = gone.then_some(true),
+        );
+    }
+}
+
+/// Takes the client's id of a request if it is one, else draws one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = ["x-request-id", "x-client-request-id"].into_iter().find_map(|name| {
+        let value = headers.get(name)?;
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+        let bytes = value.as_bytes();
+        ((1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(fits)).then(|| value.clone())
+    });
+    given.unwrap_or_else(|| {
+        let drawn = random::id().unwrap_or_default();
+        HeaderValue::try_from(format!("req_{drawn}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("req_0"))
+    })
+}
+
+/// What the log calls these lines.
+pub(super) const TARGET: &str = "maestro::access";
+
+/// Longest id that is taken from a client.
+const MAX_ID: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_taken_if_it_is_one() {
+        let id = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", text.parse().unwrap());
+            request_id(&headers).to_str().unwrap().to_owned()
+        };
+        assert_eq!(id("abc-1.2_3:4"), "abc-1.2_3:4");
+        for bad in ["", "a b", "x\"y", &"x".repeat(129)] {
+            assert!(id(bad).starts_with("req_"), "{bad}");
+        }
+    }
+}

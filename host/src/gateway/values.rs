@@ -1,0 +1,83 @@
+//! What is answered in one piece: vectors and counts of tokens.
+
+use dialects::{gemini as google, openai_chat};
+use http::Response;
+use plugin_api::error::ErrorKind;
+
+use super::{
+    Call, Gateway,
+    body::{self, Body},
+    chat::{Target, served_by, tell},
+    failure::Refusal,
+    record::Record,
+    route::EmbedForm,
+};
+
+impl Gateway {
+    pub(super) async fn embed(
+        &self,
+        call: &Call,
+        form: &EmbedForm,
+        body: &[u8],
+        record: &mut Record,
+    ) -> Result<Response<Body>, Refusal> {
+        body::check(body)?;
+        let (request, base64) = match form {
+            EmbedForm::OpenAi => {
+                let decoded = openai_chat::embeddings::decode_request(body)?;
+                (decoded.request, decoded.base64)
+            }
+            EmbedForm::Gemini { model, .. } => {
+                (google::embeddings::decode_request(model, body)?, false)
+            }
+        };
+        let name = request.model.to_string();
+        record.model(&name);
+        let target = self.one_target(call, &name).await?;
+        let embeddings = self.maestro.embed(target.model(), request, target.call()).await?;
+        let body = match form {
+            EmbedForm::OpenAi => openai_chat::embeddings::encode(&embeddings, &name, base64),
+            EmbedForm::Gemini { batch: true, .. } => google::embeddings::encode(&embeddings),
+            EmbedForm::Gemini { .. } => google::embeddings::encode_one(&embeddings),
+        };
+        Ok(answer(body, &target, record))
+    }
+
+    pub(super) async fn count_tokens(
+        &self,
+        call: &Call,
+        model: Option<&str>,
+        body: &[u8],
+        record: &mut Record,
+    ) -> Result<Response<Body>, Refusal> {
+        body::check(body)?;
+        let request = call.dialect.decode_count(model, body)?;
+        record.model(request.model.as_str());
+        let target = self.one_target(call, request.model.as_str()).await?;
+        let count = self.maestro.count_tokens(target.model(), request, target.call()).await?;
+        Ok(answer(call.dialect.count(count), &target, record))
+    }
+
+    /// Returns the first target: vectors and counts of another model would mean something else.
+    async fn one_target(&self, call: &Call, name: &str) -> Result<Target, Refusal> {
+        let target = self.targets(call, name).await?.into_iter().next();
+        let target = target.ok_or_else(|| Refusal::new(ErrorKind::NotFound, "no such model"))?;
+        let (provider, model) = (&target.model().provider, &target.model().model);
+        let session = target.session();
+        // The session is not known before it is used; a key that is bound to one must name it.
+        if !call.may_use(provider.as_str(), model.as_str(), session.as_deref()) {
+            let message = format!("the client key may ask `{name}` with its own session alone");
+            return Err(Refusal::new(ErrorKind::Permission, message));
+        }
+        Ok(target)
+    }
+}
+
+fn answer(body: Vec<u8>, target: &Target, record: &mut Record) -> Response<Body> {
+    let model = target.model();
+    let served = served_by(None, model.provider.as_str(), &model.model);
+    record.served(&served);
+    let mut response = Body::json(body);
+    tell(&mut response, &served, std::iter::empty());
+    response
+}

@@ -1,0 +1,211 @@
+//! A gateway that runs, and a client of it that speaks HTTP by hand, so that it can misbehave.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+};
+
+use crate::{
+    harness::{Output, Running, Test},
+    upstream::PATIENCE,
+};
+
+/// A running gateway; killed when it is dropped.
+pub(super) struct Gateway {
+    running: Option<Running>,
+    pub(super) url: String,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Names in lowercase.
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway on a free port.
+    pub(super) fn start(test: &Test) -> Self {
+        Self::start_with(test, &[])
+    }
+
+    pub(super) fn start_with(test: &Test, more: &[&str]) -> Self {
+        let args = ["serve", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied());
+        let running = test.begin(args, "");
+        let url = running.first_line();
+        assert!(url.starts_with("http://"), "no gateway: {}", running.wait().stderr);
+        Self { running: Some(running), url }
+    }
+
+    pub(super) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask("GET", path, headers, "")
+    }
+
+    pub(super) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.ask("POST", path, &[], body)
+    }
+
+    /// Asks, and reads the answer to its end.
+    pub(super) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
+        let mut connection = self.send(method, path, headers, body);
+        connection.finish()
+    }
+
+    /// Asks, and leaves the answer to be read.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Connection {
+        let connection = self.try_connect().unwrap();
+        Self::write(connection, method, path, headers, body.as_ref())
+    }
+
+    /// Asks for something, unless nobody listens.
+    pub(super) fn try_send(&self, path: &str, body: &str) -> Option<Connection> {
+        let connection = self.try_connect().ok()?;
+        Some(Self::write(connection, "POST", path, &[], body.as_bytes()))
+    }
+
+    fn write(
+        mut connection: Connection,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Connection {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head.push_str("host: localhost\r\n");
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        // A refusal may come, and the connection be closed, before a long body is sent.
+        let _ = connection.stream.write_all(head.as_bytes());
+        let _ = connection.stream.write_all(body);
+        connection
+    }
+
+    pub(super) fn connect(&self) -> Connection {
+        self.try_connect().unwrap()
+    }
+
+    fn try_connect(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect(self.url.trim_start_matches("http://"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Connection { stream, read: Vec::new() })
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        self.running.as_ref().expect("it runs").terminate();
+    }
+
+    /// Stops it and returns what it said; it must end well.
+    pub(super) fn stop(self) -> Output {
+        self.terminate();
+        self.end()
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(super) fn end(mut self) -> Output {
+        let output = self.running.take().expect("it runs").wait();
+        assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+        output
+    }
+}
+
+impl Drop for Gateway {
+    /// Shows the gateway's log with a test that fails.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.as_ref().filter(|_| std::thread::panicking()) {
+            eprintln!("--- the gateway said\n{}", running.stderr_so_far());
+        }
+    }
+}
+
+/// A connection to a gateway.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    /// Reads until a text has come.
+    #[track_caller]
+    pub(super) fn read_until(&mut self, text: &str) {
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&self.read).contains(text) {
+            let read = self.stream.read(&mut buffer).unwrap();
+            let so_far = String::from_utf8_lossy(&self.read);
+            assert!(read > 0, "closed before {text:?} came: {so_far}");
+            self.read.extend_from_slice(&buffer[..read]);
+        }
+    }
+
+    /// Reads to the end of the connection.
+    pub(super) fn finish(&mut self) -> Answer {
+        // A reset after the answer is one that came too early for our long body.
+        let _ = self.stream.read_to_end(&mut self.read);
+        parse(&self.read)
+    }
+
+    /// Goes away.
+    pub(super) fn leave(self) {
+        self.stream.shutdown(Shutdown::Both).unwrap();
+    }
+}
+
+fn parse(bytes: &[u8]) -> Answer {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Answer::default();
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let mut body = bytes[end + 4..].to_vec();
+    if headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked") {
+        body = dechunked(&body);
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Answer { status: status.unwrap_or(0), headers, body }
+}
+
+fn dechunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let length = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or(0);
+        let data = bytes.get(end + 2..end + 2 + length).unwrap_or_default();
+        whole.extend_from_slice(data);
+        bytes = bytes.get(end + 2 + length + 2..).unwrap_or_default();
+    }
+    whole
+}

@@ -1,0 +1,287 @@
+//! Who may ask, and what a request may look like.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use super::{CHAT, chat, client::Gateway, home, server};
+use crate::{harness::Test, upstream::Upstream};
+
+/// Makes a client key and returns it.
+fn key(test: &Test, name: &str, more: &[&str]) -> String {
+    let args = ["keys", "create", "--name", name].into_iter().chain(more.iter().copied());
+    let output = test.args_of(args);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    output.stdout.trim().to_owned()
+}
+
+#[test]
+fn foreign_pages_names_and_proxies_are_refused() {
+    let upstream = Upstream::start(server);
+    let more = "[serve]\norigins = [\"http://localhost:3000\"]\nhosts = [\"box.lan\"]\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
+    for (headers, status) in [
+        (&[("host", "evil.test")][..], 403),
+        (&[("host", "127.0.0.1.evil.test:80")], 403),
+        (&[("origin", "https://evil.test")], 403),
+        (&[("origin", "null")], 403),
+        (&[("x-forwarded-for", "10.0.0.1")], 401),
+        (&[("forwarded", "for=10.0.0.1")], 401),
+        (&[("via", "1.1 proxy")], 401),
+        (&[("host", "box.lan:1")], 200),
+        (&[("origin", "http://localhost:3000")], 200),
+        (&[("sec-fetch-mode", "cors")], 200),
+    ] {
+        let answer = gateway.get("/v1/models", headers);
+        assert_eq!(answer.status, status, "{headers:?} {}", answer.body);
+        if status != 200 {
+            assert!(answer.json()["error"]["message"].is_string());
+        }
+    }
+    let allowed = [("origin", "http://localhost:3000")];
+    let answer = gateway.ask("OPTIONS", CHAT, &allowed, "");
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), "http://localhost:3000");
+    let answer = gateway.ask("OPTIONS", CHAT, &[("origin", "https://evil.test")], "");
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, ""));
+}
+
+#[test]
+fn bodies_that_make_no_sense_are_refused_in_words() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[serve]\nmax_body_bytes = 1000000\n");
+    let gateway = Gateway::start(&test);
+    let deep = "[".repeat(100_000);
+    let inside =
+        format!("{{\"model\":\"lab/m\",\"messages\":[],\"x\":{deep}{}}}", "]".repeat(100_000));
+    let deep_message =
+        format!("{{\"model\":\"lab/m\",\"messages\":{deep}{}}}", "]".repeat(100_000));
+    let long = format!("{{\"model\":\"{}\"}}", "x".repeat(1_000_000));
+    let cases: [(&str, &[u8], u16); 11] = [
+        ("empty", b"", 400),
+        ("malformed", b"{\"model\":", 400),
+        ("no object", b"[]", 400),
+        ("not UTF-8", b"{\"model\":\"\xff\"}", 400),
+        ("NUL", b"{\"model\":\"a\0b\",\"messages\":[]}", 400),
+        ("twice", b"{\"model\":\"lab/m\",\"messages\":[],\"model\":\"lab/n\"}", 400),
+        ("no model", b"{\"messages\":[]}", 400),
+        ("deep", deep.as_bytes(), 400),
+        ("deep message", deep_message.as_bytes(), 400),
+        ("deep unknown field", inside.as_bytes(), 400),
+        ("long", long.as_bytes(), 413),
+    ];
+    let paths = [CHAT, "/v1/responses", "/v1/messages", "/v1beta/models/lab/m:generateContent"];
+    for path in paths {
+        for (what, body, status) in &cases {
+            let answer = gateway.post(path, body);
+            if path.starts_with("/v1beta") && *what == "no model" {
+                continue;
+            }
+            assert_eq!(answer.status, *status, "{path} {what}: {}", answer.body);
+            assert!(answer.json()["error"]["message"].is_string(), "{path} {what}");
+        }
+    }
+    assert_eq!(upstream.requests().iter().filter(|r| r.method == "POST").count(), 0);
+    let packed = gateway.ask("POST", CHAT, &[("content-encoding", "gzip")], "x");
+    assert_eq!(packed.status, 415);
+    assert_eq!(gateway.get(CHAT, &[]).status, 405);
+    assert_eq!(gateway.get("/v1/nothing", &[]).status, 404);
+}
+
+#[test]
+fn clients_that_do_not_finish_their_request_are_let_go() {
+    let upstream = Upstream::start(server);
+    let more = "[serve]\nheader_timeout_ms = 100\nbody_timeout_ms = 100\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
+    let mut silent = gateway.connect();
+    let mut slow_head = gateway.connect();
+    slow_head.stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: loc").unwrap();
+    let mut slow_body = gateway.connect();
+    slow_body
+        .stream
+        .write_all(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+        )
+        .unwrap();
+    let mut endless = gateway.connect();
+    endless
+        .stream
+        .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
+        .unwrap();
+    // Meanwhile others are served.
+    assert_eq!(gateway.post(CHAT, chat("lab/m", false)).status, 200);
+    assert!(matches!(silent.finish().status, 0 | 408));
+    assert!(matches!(slow_head.finish().status, 0 | 408));
+    assert_eq!(slow_body.finish().status, 408);
+    assert_eq!(endless.finish().status, 408);
+}
+
+#[test]
+fn a_body_without_an_end_is_cut_at_the_cap() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[serve]\nmax_body_bytes = 100000\n");
+    let gateway = Gateway::start(&test);
+    let mut endless = gateway.connect();
+    let head =
+        b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    endless.stream.write_all(head).unwrap();
+    let chunk = format!("2710\r\n{}\r\n", " ".repeat(10_000));
+    let mut sent = 0;
+    while endless.stream.write_all(chunk.as_bytes()).is_ok() {
+        sent += 10_000;
+        assert!(sent < 256 << 20, "it reads on");
+    }
+}
+
+#[test]
+fn keys_are_asked_for_as_soon_as_one_exists_and_end_at_once() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let body = chat("lab/m", false);
+    assert_eq!(gateway.post(CHAT, &body).status, 200);
+
+    let secret = key(&test, "laptop", &[]);
+    assert!(secret.len() > 43 && secret.starts_with("maestro-"), "{secret}");
+    assert!(test.grep(&secret).is_empty(), "only its hash is stored");
+    let answer = gateway.post(CHAT, &body);
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (401, &json!("invalid_api_key")));
+    assert!(answer.body.contains("hint: run `maestro keys create"), "{}", answer.body);
+    assert_eq!(gateway.get("/v1/models", &[("authorization", "Bearer maestro-wrong")]).status, 401);
+    let bearer = format!("Bearer {secret}");
+    for headers in [
+        &[("authorization", bearer.as_str())][..],
+        &[("x-api-key", &secret)],
+        &[("x-goog-api-key", &secret)],
+        // With a key it does not matter how the gateway is called, or through what.
+        &[("x-api-key", &secret), ("host", "gateway.test"), ("x-forwarded-for", "10.0.0.1")],
+    ] {
+        assert_eq!(gateway.ask("POST", CHAT, headers, &body).status, 200, "{headers:?}");
+    }
+    assert_eq!(gateway.get(&format!("/v1beta/models?key={secret}"), &[]).status, 200);
+
+    assert_eq!(test.args_of(["keys", "revoke", "laptop"]).status.code(), Some(0));
+    let answer = gateway.ask("POST", CHAT, &[("x-api-key", &secret)], &body);
+    assert_eq!(answer.status, 401);
+    assert!(answer.body.contains("`laptop` was revoked"), "{}", answer.body);
+    assert_eq!(gateway.post(CHAT, &body).status, 401, "a revoked key still means: keys are needed");
+    assert_eq!(test.args_of(["keys", "delete", "laptop"]).status.code(), Some(0));
+    assert_eq!(gateway.post(CHAT, &body).status, 200);
+
+    let said = gateway.stop();
+    assert!(said.stderr.contains("client=\"laptop\""), "{}", said.stderr);
+    assert!(!said.stderr.contains(&secret), "{}", said.stderr);
+    for request in upstream.requests() {
+        assert!(!format!("{request:?}").contains(&secret));
+    }
+}
+
+#[test]
+fn a_key_may_only_what_it_was_given() {
+    let upstream = Upstream::start(server);
+    let more = "key_env = \"LAB_KEY\"\n[sessions.work]\nprovider = \"lab\"\nenv = \"WORK\"\n\
+                [sessions.home]\nprovider = \"lab\"\nenv = \"HOME_KEY\"\n";
+    let test = home(&upstream, more).env("WORK", "work-canary").env("HOME_KEY", "home-canary");
+    let bound = key(&test, "bound", &["--session", "lab=home", "--allow", "lab:home/m*"]);
+    let few = key(&test, "few", &["--rpm", "2", "--allow", "echo/*"]);
+    let gateway = Gateway::start(&test);
+    let ask = |secret: &str, headers: &[(&str, &str)], model| {
+        let headers: Vec<_> = headers.iter().copied().chain([("x-api-key", secret)]).collect();
+        gateway.ask("POST", CHAT, &headers, chat(model, false))
+    };
+    let answer = ask(&bound, &[], "lab/m");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(upstream.requests().pop().unwrap().header("authorization"), "Bearer home-canary");
+    for (headers, model) in [
+        (&[][..], "lab/org/big"),
+        (&[], "echo/echo"),
+        (&[("x-maestro-session", "work")], "lab/m"),
+        (&[], "lab:work/m"),
+    ] {
+        let answer = ask(&bound, headers, model);
+        assert!((400..500).contains(&answer.status), "{headers:?} {model} {}", answer.body);
+    }
+    let sent = upstream.requests().iter().filter(|r| r.method == "POST").count();
+    assert_eq!(sent, 1, "what is not allowed is not sent");
+    let models = gateway.get("/v1/models", &[("x-api-key", &bound)]).json();
+    let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
+    assert_eq!(ids, ["lab/m", "lab/mistral-small"]);
+
+    assert_eq!(ask(&few, &[], "echo/echo").status, 200);
+    assert_eq!(ask(&few, &[], "echo/echo").status, 200);
+    let limited = ask(&few, &[], "echo/echo");
+    assert_eq!(limited.status, 429);
+    assert!(!limited.header("retry-after").is_empty());
+}
+
+#[test]
+fn beyond_this_machine_it_starts_only_with_keys_and_a_word() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let serve = ["serve", "--listen", "0.0.0.0:0"];
+    let refused = test.args_of(serve);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("speaks no TLS itself"), "{}", refused.stderr);
+    let refused = test.args_of([serve[0], serve[1], serve[2], "--plaintext"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("hint: run `maestro keys create"), "{}", refused.stderr);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = test.args_of(["serve", "--listen", &address]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("choose another address"), "{}", refused.stderr);
+}
+
+#[test]
+fn settings_for_tools_are_printed() {
+    Test::new()
+        .args(["env", "claude", "--session", "work"])
+        .stdout(
+            "export ANTHROPIC_BASE_URL=http://127.0.0.1:4141/s/work\n\
+             export ANTHROPIC_AUTH_TOKEN=maestro\n\
+             export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1\n",
+        )
+        .success()
+        .args(["env", "openai", "--url", "http://127.0.0.1:9"])
+        .stdout("export OPENAI_BASE_URL=http://127.0.0.1:9/v1\nexport OPENAI_API_KEY=maestro\n")
+        .success()
+        .args(["env", "openai", "--session", "a b"])
+        .stderr("error: invalid session name `a b`: expected 3 to 50 of `A-Z a-z 0-9 _ -`\n")
+        .failure(2);
+}
+
+#[test]
+fn a_launched_tool_has_a_gateway_of_its_own() {
+    let upstream = Upstream::start(server);
+    // A tool that shows what it was given, asks once with its key and once without, and fails.
+    let script = "#!/bin/sh\n\
+        echo \"$@\"\n\
+        ask() { curl -s -o /dev/null -w '%{http_code}\\n' \"$@\" \"$ANTHROPIC_BASE_URL/v1/models\"; }\n\
+        ask -H \"authorization: Bearer $ANTHROPIC_AUTH_TOKEN\"\n\
+        ask\n\
+        exit 7\n";
+    let test = home(&upstream, "").write("bin/claude", script);
+    let tool = test.home().join("bin/claude");
+    let mut mode = std::fs::metadata(&tool).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    std::fs::set_permissions(&tool, mode).unwrap();
+    let path = format!(
+        "{}:{}",
+        test.home().join("bin").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    test.env("PATH", path)
+        .args(["launch", "claude", "--session", "work", "-m", "lab/m", "--", "--continue"])
+        .stdout("--model lab/m --continue\n200\n401\n")
+        .stderr("`claude` ended with status 7\n")
+        .failure(7)
+        .env("PATH", "/nowhere")
+        .args(["launch", "codex"])
+        .stderr(
+            "error: failed to start `codex`: No such file or directory (os error 2)\n\n\
+             hint: install `codex`, or put it on the PATH\n",
+        )
+        .failure(1);
+}
