@@ -76,8 +76,8 @@ fn a_refused_file_is_named_with_the_remedy_and_the_rest_works() {
         .write("plugins/notes.so", "not a library\n")
         .args(["plugin", "list"])
         .stdout(
-            "PLUGIN  VERSION  FROM  RUNS    STATE   HASH          PROVIDERS  FILE\n\
-             echo    0.1.0    user  worker  judged  [..]  echo       [HOME]/plugins/[..]\n\n\
+            "PLUGIN  VERSION  FROM  RUNS    GEN  STATE    HASH          PROVIDERS  FILE\n\
+             echo    0.1.0    user  worker  1    serving  [..]  echo       [HOME]/plugins/[..]\n\n\
              REFUSED FILE  [..]WHY  [..]WHAT TO DO\n\
              [HOME]/plugins/notes.so  expected a shared library, found a text file  remove it, or \
              build it with `plugin_api::export_plugin!`\n",

@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// Budgets that a test can wait for. Processor time, because a busy machine takes none of it away.
-const TIGHT: &str = "[plugins]\nstep_cpu_ms = 300\nstep_wall_ms = 20000\nmemory_mb = 256\n";
+const TIGHT: &str =
+    "[plugins]\nstep_cpu_ms = 300\nstep_wall_ms = 20000\nmemory_mb = 256\nquarantine_after = 0\n";
 
 /// Asks for words one by one, a millisecond apart.
 fn slowly(said: &str) -> ChatRequest {

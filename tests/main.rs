@@ -31,4 +31,5 @@ mod transport;
 mod trial;
 mod upstream;
 mod vendor;
+mod watch;
 mod worker;

@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// Returns the bytes of a plugin.
-fn bytes(name: &str) -> Vec<u8> {
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
     fs::read(library(name)).unwrap()
 }
 
 /// Replaces a text by another of the same length, `times` times at most.
-fn patched(mut bytes: Vec<u8>, from: &str, to: &str, times: usize) -> Vec<u8> {
+pub(crate) fn patched(mut bytes: Vec<u8>, from: &str, to: &str, times: usize) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut at = 0;
     for n in 0..times {

@@ -35,7 +35,7 @@ pub(crate) fn kill(pid: u32) {
 }
 
 /// Waits until a process is no more, or a zombie that its parent has yet to see.
-fn wait_for_end(pid: u32) {
+pub(crate) fn wait_for_end(pid: u32) {
     let start = Instant::now();
     let runs = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -274,8 +274,8 @@ fn trust_is_for_bytes_and_not_for_a_name() {
     let test = test
         .args(["plugin", "list"])
         .stdout(
-            "PLUGIN  VERSION  FROM           RUNS        STATE   HASH          PROVIDERS  FILE\n\
-             echo    0.1.0    user, trusted  in-process  judged  [..]  echo       [HOME]/plugins/[..]\n",
+            "PLUGIN  VERSION  FROM           RUNS        GEN  STATE    HASH          PROVIDERS  FILE\n\
+             echo    0.1.0    user, trusted  in-process  1    serving  [..]  echo       [HOME]/plugins/[..]\n",
         )
         .success();
     let path = test.plugin_path("echo");

@@ -213,6 +213,10 @@ pub struct PluginsConfig {
     pub step_wall_ms: Option<u64>,
     /// How much processor time a step in a worker may take.
     pub step_cpu_ms: Option<u64>,
+    /// How many crashes within five minutes withhold a plugin; 0 withholds none.
+    pub quarantine_after: Option<u32>,
+    /// How long requests that run may go on with a generation that was replaced.
+    pub drain_ms: Option<u64>,
     /// How much memory a worker may have.
     pub memory_mb: Option<u64>,
 }

@@ -96,6 +96,12 @@ impl Home {
         self.data.join("trusted.json")
     }
 
+    /// Returns the list of plugins that are withheld because they crash.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.data.join("quarantine.json")
+    }
+
     /// Returns the file that keeps the lines typed into the REPL.
     #[must_use]
     pub fn history(&self) -> PathBuf {

@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod import;
 mod install;
+mod live;
 mod login;
 mod replay;
 mod routing;
@@ -39,7 +40,13 @@ pub use crate::{
         refresh::RefreshError,
         token::TokenError,
     },
-    plugin::honesty::Check,
+    plugin::{
+        generations::Changes,
+        honesty::Check,
+        one_line,
+        quarantine::Withheld,
+        watch::{Watch, WatchError},
+    },
 };
 pub use ask::{Call, ChatStream, Listing};
 pub use catalog::SessionOf;
@@ -55,7 +62,6 @@ pub use replay::ReplayedExchange;
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
-    one_line,
 };
 
 use crate::{
@@ -64,7 +70,10 @@ use crate::{
     oauth::refresh::Refresher,
     plugin::{
         Provenance, RefusalError,
+        generations::Generations,
         judge::{Judge, Judged},
+        probe::Verdicts,
+        quarantine::{self, Quarantine},
         registry::{self, Plugin, Provider, Registry},
         runtime::block_on,
         scan,
@@ -87,8 +96,7 @@ pub struct Maestro {
 struct Inner {
     home: Home,
     config: Config,
-    terms: Arc<Terms>,
-    registry: Registry,
+    plugins: Generations,
     transport: Arc<Transport>,
     refresher: Arc<Refresher>,
     sessions: OnceCell<Arc<Sessions>>,
@@ -121,8 +129,12 @@ impl Maestro {
     pub fn open(home: Home, config: Config) -> Result<Self, Error> {
         let bundled = registry::bundled_folder();
         let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
-        let terms = Arc::new(Terms::new(&config, Trust::read(&home.trusted())?));
-        let registry = Registry::discover(&folders, home.plugin_copies(), &config, &terms)?;
+        let mut terms = Terms::new(&config, Trust::read(&home.trusted())?);
+        let limit = config.plugins.quarantine_after.unwrap_or(quarantine::LIMIT);
+        terms.quarantine = Arc::new(Quarantine::open(home.quarantine(), limit));
+        terms.verdicts = Arc::new(Verdicts::open(&home.plugin_copies()));
+        let plugins =
+            Generations::discover(folders, home.plugin_copies(), &config, &Arc::new(terms))?;
         let transport = Arc::new(Transport::new(config.timeouts));
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
@@ -132,8 +144,7 @@ impl Maestro {
         let inner = Inner {
             home,
             config,
-            terms,
-            registry,
+            plugins,
             transport,
             refresher,
             sessions,
@@ -178,8 +189,7 @@ impl Maestro {
     pub async fn list_providers(&self) -> Vec<ProviderInfo> {
         let known = self.session_selectors().await;
         let mut providers: Vec<ProviderInfo> = self
-            .inner
-            .registry
+            .registry()
             .providers()
             .map(|provider| self.provider_info(provider, &known))
             .collect();
@@ -194,7 +204,7 @@ impl Maestro {
     /// [`Error::UnknownProvider`], with the nearest.
     pub async fn provider_capabilities(&self, id: &str) -> Result<ProviderInfo, Error> {
         let provider = self.provider(id)?;
-        Ok(self.provider_info(provider, &self.session_selectors().await))
+        Ok(self.provider_info(&provider, &self.session_selectors().await))
     }
 
     fn provider_info(&self, provider: &Provider, known: &[(ProviderId, String)]) -> ProviderInfo {
@@ -219,13 +229,18 @@ impl Maestro {
     ///
     /// [`Error::UnknownProvider`], [`Error::NotReady`], [`Error::NotSupported`].
     pub fn resolve(&self, provider: &str, capability: Capability) -> Result<Served, Error> {
-        let provider = self.capable(provider, capability, capability.as_str())?;
+        let provider = &self.capable(provider, capability, capability.as_str())?;
         Ok(Served { provider: provider.id.clone(), plugin: provider.plugin.id.clone() })
     }
 
-    fn provider(&self, id: &str) -> Result<&Arc<Provider>, Error> {
-        let registry = &self.inner.registry;
-        registry.provider(id).ok_or_else(|| {
+    /// Returns what serves now. Whoever asks keeps what he was given, whatever serves next.
+    fn registry(&self) -> Arc<Registry> {
+        self.inner.plugins.now()
+    }
+
+    fn provider(&self, id: &str) -> Result<Arc<Provider>, Error> {
+        let registry = self.registry();
+        registry.provider(id).cloned().ok_or_else(|| {
             let known = registry.providers().map(|provider| provider.id.as_str());
             let hint = nearest(id, known).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.unwrap_or_else(|| match registry.refused().len() {
@@ -238,7 +253,7 @@ impl Maestro {
     }
 
     /// Returns the provider, or why it cannot be asked although it is there.
-    fn ready_provider(&self, id: &str) -> Result<&Arc<Provider>, Error> {
+    fn ready_provider(&self, id: &str) -> Result<Arc<Provider>, Error> {
         let provider = self.provider(id)?;
         match &provider.missing {
             None => Ok(provider),
@@ -246,16 +261,20 @@ impl Maestro {
         }
     }
 
-    /// Lists the plugins that passed.
+    /// Lists the plugins that passed, and behind them generations that were replaced and still have
+    /// exchanges.
     #[must_use]
     pub fn list_plugins(&self) -> Vec<PluginInfo> {
-        self.inner.registry.plugins().map(|plugin| PluginInfo::of(plugin)).collect()
+        let serving = self.registry();
+        let mut listed: Vec<_> = serving.plugins().map(|plugin| PluginInfo::of(plugin)).collect();
+        listed.extend(self.inner.plugins.draining().iter().map(|p| PluginInfo::draining(p)));
+        listed
     }
 
     /// Lists the files that were refused, and why.
     #[must_use]
     pub fn refused_plugins(&self) -> Vec<RefusedPlugin> {
-        self.inner.registry.refused().iter().map(RefusedPlugin::of).collect()
+        self.registry().refused().iter().map(RefusedPlugin::of).collect()
     }
 
     /// Describes a plugin by id, or any file by path.
@@ -324,7 +343,7 @@ impl Maestro {
 
     /// Returns what was judged of a plugin in the folders, taken or not confined.
     fn installed(&self, id: &str) -> Result<Judged, Error> {
-        let registry = &self.inner.registry;
+        let registry = self.registry();
         if let Some(plugin) = registry.plugin(id) {
             return Ok(plugin.judged.clone());
         }
@@ -351,7 +370,7 @@ impl Maestro {
     }
 
     fn plugin(&self, id_or_path: &str) -> Result<Arc<Plugin>, Error> {
-        let registry = &self.inner.registry;
+        let registry = self.registry();
         if let Some(plugin) = registry.plugin(id_or_path) {
             return Ok(Arc::clone(plugin));
         }
@@ -365,7 +384,7 @@ impl Maestro {
             });
         }
         self.judge(&path)
-            .and_then(|judged| Plugin::new(judged, &self.inner.terms))
+            .and_then(|judged| Plugin::new(judged, registry.terms(), registry::FIRST))
             .map(Arc::new)
             .map_err(|source| Error::Plugin { plugin: id_or_path.to_owned(), source })
     }

@@ -5,19 +5,26 @@
 //! maps a private copy into the process, and [`registry`] keeps what is loaded and which provider it
 //! serves. What happens in an exchange is not here but in [`exchange`](crate::exchange).
 //!
+//! [`generations`] puts another registry in its place when the folders change, which [`watch`] notices;
+//! [`probe`] keeps what came of the first load, [`quarantine`] what crashes too often.
+//!
 //! [`tier`] decides where a library runs: trusted ones ([`trust`]) in this process, all others in a
 //! confined [`worker`]. [`runtime`] is what both have in common, for the driver.
 
+pub mod generations;
 pub mod honesty;
 pub mod install;
 pub mod judge;
 pub mod load;
 pub mod object;
+pub mod probe;
+pub mod quarantine;
 pub mod registry;
 pub mod runtime;
 pub mod scan;
 pub mod tier;
 pub mod trust;
+pub mod watch;
 pub mod worker;
 
 use std::path::PathBuf;
@@ -202,6 +209,22 @@ pub enum RefusalError {
         /// How.
         how: String,
     },
+    /// These bytes could not be loaded before.
+    #[error("{problem}")]
+    Probed {
+        /// What was said then.
+        problem: String,
+        /// What was advised then.
+        hint: String,
+    },
+    /// These bytes crash.
+    #[error("{why}")]
+    Quarantined {
+        /// The plugin.
+        plugin: String,
+        /// Since when, and how.
+        why: String,
+    },
     /// There is no worker for it.
     #[error("no worker can be had for it: {problem}")]
     Worker {
@@ -253,6 +276,10 @@ impl RefusalError {
             Self::Unconfined { .. } => "run `maestro plugin trust` on it, or set \
                                         `plugins.allow_unconfined = true`, if you trust its author"
                 .into(),
+            Self::Probed { hint, .. } => hint.clone(),
+            Self::Quarantined { plugin, .. } => format!(
+                "replace it, or run `maestro plugin quarantine clear {plugin}` to try it again"
+            ),
             Self::Crashed { .. } => "remove it, or tell its author".into(),
             Self::Worker { .. } => {
                 "run `maestro doctor`; `plugins.worker` names the program to run it in".into()
@@ -262,4 +289,17 @@ impl RefusalError {
             }
         }
     }
+}
+
+/// Writes an error and its causes in one line.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -26,6 +26,7 @@ mod login;
 mod models;
 mod output;
 mod plugin;
+mod plugin_quarantine;
 mod providers;
 mod refusal;
 mod serve;

@@ -212,7 +212,7 @@ impl Maestro {
         mut request: ChatRequest,
         call: Call,
     ) -> Result<ChatStream, Error> {
-        let provider = self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
+        let provider = &self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
         request.model = model.model.clone();
         let call = call.for_model(model);
         let chosen = self.choose(provider, call.session.as_deref()).await?;
@@ -232,7 +232,7 @@ impl Maestro {
         provider: &str,
         session: Option<&str>,
     ) -> Result<Vec<Model>, Error> {
-        let provider = self.capable(provider, Capability::Models, "a list of models")?;
+        let provider = &self.capable(provider, Capability::Models, "a list of models")?;
         let call = Call::with_session(session.map(str::to_owned));
         let mut request = ListModels::default();
         let mut all = Vec::new();
@@ -254,7 +254,7 @@ impl Maestro {
     ///
     /// [`Error::UnknownModel`], with the nearest.
     pub async fn model_info(&self, model: &ModelRef, call: Call) -> Result<Model, Error> {
-        let provider = self.capable(model.provider.as_str(), Capability::Models, "models")?;
+        let provider = &self.capable(model.provider.as_str(), Capability::Models, "models")?;
         let call = call.for_model(model);
         let operation = Operation::DescribeModel(DescribeModel::new(model.model.clone()));
         match self.run(provider, &call, operation).await {
@@ -367,7 +367,7 @@ impl Maestro {
         call: Call,
     ) -> Result<Embeddings, Error> {
         let provider =
-            self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
+            &self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
         request.model = model.model.clone();
         let expected = request.inputs.len();
         let call = call.for_model(model);
@@ -395,7 +395,7 @@ impl Maestro {
         call: Call,
     ) -> Result<u64, Error> {
         let what = "token counting";
-        let provider = self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
+        let provider = &self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
         request.model = model.model.clone();
         let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));
@@ -411,7 +411,7 @@ impl Maestro {
         id: &str,
         capability: Capability,
         what: &str,
-    ) -> Result<&Arc<Provider>, Error> {
+    ) -> Result<Arc<Provider>, Error> {
         let provider = self.ready_provider(id)?;
         if provider.can(capability) {
             return Ok(provider);

@@ -150,7 +150,7 @@ impl Maestro {
     pub async fn list_context_chunks(&self, query: ContextQuery) -> Result<ContextChunks, Error> {
         if let Some(id) = &query.provider {
             let what = "a list of what it keeps";
-            let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
+            let provider = &self.capable(id.as_str(), Capability::Contexts, what)?;
             let mut request = ListContextChunks::default();
             request.context = query.context;
             request.cursor = query.cursor;
@@ -190,7 +190,7 @@ impl Maestro {
     ) -> Result<(), Error> {
         if let Some(id) = provider {
             let what = "deleting what it keeps";
-            let provider = self.capable(id.as_str(), Capability::Contexts, what)?;
+            let provider = &self.capable(id.as_str(), Capability::Contexts, what)?;
             let request = DeleteContextChunk::new(context.clone(), chunk.cloned());
             let operation = Operation::DeleteContextChunk(request);
             let call = Call::with_session(session.map(str::to_owned));

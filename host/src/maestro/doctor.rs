@@ -1,6 +1,6 @@
 //! Looks at an installation and says what is wrong with it.
 
-use super::{Error, Finding, Level, Maestro, counted, view::one_line};
+use super::{Error, Finding, Level, Maestro, counted, one_line};
 use crate::{
     plugin::{honesty, registry::Plugin, runtime::Runtime, tier::Isolation},
     session::SessionFilter,
@@ -40,7 +40,7 @@ impl Maestro {
 
     async fn look_at_plugins(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for plugin in self.inner.registry.plugins() {
+        for plugin in self.registry().plugins() {
             let what = format!("plugin {}", plugin.id);
             findings.push(match plugin.start().await {
                 Ok(runtime) => look_at_library(&what, plugin, &runtime).await,
@@ -51,7 +51,7 @@ impl Maestro {
             let what = format!("file {}", refused.path.display());
             findings.push(finding(&what, Level::Warning, refused.error, Some(refused.hint)));
         }
-        if self.inner.registry.plugins().next().is_none() {
+        if self.registry().plugins().next().is_none() {
             let hint = format!("put a plugin into `{}`", self.inner.home.plugins().display());
             findings.push(finding("plugins", Level::Problem, "none found".into(), Some(hint)));
         }
@@ -60,7 +60,8 @@ impl Maestro {
     }
 
     fn look_at_confinement(&self) -> Finding {
-        let (terms, what) = (&self.inner.terms, "confinement");
+        let registry = self.registry();
+        let (terms, what) = (registry.terms(), "confinement");
         let all = terms.isolation == Isolation::Worker;
         let who = if all { "all plugins run" } else { "plugins that are not trusted run" };
         if terms.confinement.is_complete() {

@@ -251,6 +251,14 @@ pub enum Error {
     /// The list of trusted plugins cannot be used.
     #[error("the list of trusted plugins cannot be used")]
     Trust(#[from] TrustError),
+    /// The list of plugins that are withheld cannot be written.
+    #[error("`{}` cannot be written", .path.display())]
+    Quarantine {
+        /// The list.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An exchange failed.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -386,6 +394,7 @@ impl Error {
                 })
             }
             Self::Trust(error) => Some(error.hint()),
+            Self::Quarantine { .. } => Some("check the file's permissions".into()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
             }
@@ -453,6 +462,7 @@ impl Error {
             Self::NoStore { .. }
             | Self::Unsound { .. }
             | Self::Trust(_)
+            | Self::Quarantine { .. }
             | Self::Key(_)
             | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,

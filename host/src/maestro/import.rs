@@ -170,7 +170,7 @@ impl Maestro {
     ///
     /// [`Error::UnknownProvider`].
     pub fn profiles(&self, provider: &str) -> Result<Vec<ProfileView>, Error> {
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let mut listed = Vec::new();
         for (_, files) in profile_files(provider) {
             let profiles = Profiles::new(files, &var);
@@ -206,7 +206,7 @@ impl Maestro {
         profile: &str,
         name: SessionName,
     ) -> Result<SessionView, Error> {
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let mut first = None;
         for (scheme, files) in profile_files(provider) {
             let profiles = Profiles::new(files, &var);
@@ -255,7 +255,8 @@ impl Maestro {
     }
 
     fn found_in_env(&self) -> Vec<ImportCandidate> {
-        let providers = self.inner.registry.providers();
+        let registry = self.registry();
+        let providers = registry.providers();
         let found = providers.filter_map(|provider| {
             let (variable, key) = choice::env_key(provider)?;
             let mut candidate = candidate(Tool::Env, variable, What::Key(key));
@@ -267,7 +268,7 @@ impl Maestro {
 
     fn found_profiles(&self) -> Vec<ImportCandidate> {
         let mut found = Vec::new();
-        for provider in self.inner.registry.providers() {
+        for provider in self.registry().providers() {
             for profile in self.profiles(provider.id.as_str()).unwrap_or_default() {
                 let place = profile.path.display().to_string();
                 let mut candidate =
@@ -320,7 +321,8 @@ impl Maestro {
     /// A server's address decides alone. Then count what the tool calls the provider and the variable
     /// that held the key, and at last a beginning that only one provider's keys have.
     fn provider_of(&self, found: &Found) -> Result<Arc<Provider>, String> {
-        let providers: Vec<&Arc<Provider>> = self.inner.registry.providers().collect();
+        let registry = self.registry();
+        let providers: Vec<&Arc<Provider>> = registry.providers().collect();
         if let Some(url) = found.base_url.as_deref() {
             let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
             let origin = origin.map_err(|_| "its server's address cannot be read".to_owned())?;
@@ -383,7 +385,7 @@ impl Maestro {
             if candidate.skipped.is_none()
                 && let What::Key(key) = &candidate.what
             {
-                let known = self.provider(provider.as_str())?;
+                let known = &self.provider(provider.as_str())?;
                 candidate.skipped = match self.checked_key(known, key).await {
                     Err(Error::InvalidKey { problem, .. }) => {
                         Some(format!("it is no key of this provider: {problem}"))

@@ -120,8 +120,9 @@ impl Maestro {
     /// Says where a library goes, and which version is there.
     fn place_of(&self, judged: &Judged) -> Result<(PathBuf, Option<String>), InstallError> {
         let (manifest, folder) = (&judged.manifest, self.inner.home.plugins());
+        let registry = self.registry();
         for provider in &manifest.providers {
-            let Some(known) = self.inner.registry.provider(&provider.id) else { continue };
+            let Some(known) = registry.provider(&provider.id) else { continue };
             let config = self.inner.config.providers.get(&known.id);
             let decided = config.is_some_and(|config| config.plugin.is_some());
             if known.plugin.id.as_str() != manifest.id && !decided {

@@ -117,7 +117,7 @@ impl Maestro {
     ///
     /// [`Error::UnknownProvider`], [`Error::NotReady`].
     pub fn login_methods(&self, provider: &str) -> Result<Vec<LoginMethod>, Error> {
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let usable = provider.manifest.auth.iter().filter(|auth| auth.unknown_need().is_none());
         let method = |auth: &AuthScheme| {
             let word = match auth {
@@ -137,7 +137,7 @@ impl Maestro {
     ///
     /// [`Error::NotSupported`] when the provider takes no key.
     pub fn login_plan(&self, provider: &str) -> Result<LoginPlan, Error> {
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let (Some(scheme), Some(_)) = (provider.api_key(), &provider.placement) else {
             let what = "a login with an API key".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
@@ -169,7 +169,7 @@ impl Maestro {
         provider: &str,
         scheme: Option<&str>,
     ) -> Result<OAuthPlan, Error> {
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let found = oauth_scheme(provider, scheme)?;
         let fetch = Fetch::new(Arc::clone(&self.inner.transport), provider.route.tls.clone());
         let facts = BTreeMap::new();
@@ -204,7 +204,7 @@ impl Maestro {
         plan: &OAuthPlan,
         mut request: LoginRequest,
     ) -> Result<PendingLogin, Error> {
-        let provider = Arc::clone(self.ready_provider(plan.provider.as_str())?);
+        let provider = self.ready_provider(plan.provider.as_str())?;
         let scheme = oauth_scheme(&provider, Some(&plan.scheme))?.clone();
         let existing = self.oauth_session(&provider.id, &request.name).await?;
         if existing.is_some() && !request.replace {

@@ -28,7 +28,7 @@ impl Maestro {
         }
         if let Some((provider, _)) = name.split_once('/') {
             let provider = provider.split(':').next().unwrap_or_default();
-            if self.inner.registry.provider(provider).is_some() {
+            if self.registry().provider(provider).is_some() {
                 return Ok(vec![name.parse()?]);
             }
         }
@@ -89,7 +89,8 @@ impl Maestro {
 
     /// Reports whether a provider speaks a dialect itself.
     fn speaks(&self, provider: &str, dialect: &str) -> bool {
-        let provider = self.inner.registry.provider(provider);
+        let registry = self.registry();
+        let provider = registry.provider(provider);
         provider.is_some_and(|provider| provider.manifest.dialects.iter().any(|d| d == dialect))
     }
 

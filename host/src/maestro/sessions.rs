@@ -42,7 +42,7 @@ impl Maestro {
     /// session of that name is there already, and so on.
     pub async fn create_session(&self, login: NewLogin) -> Result<SessionView, Error> {
         self.login_plan(login.provider.as_str())?;
-        let provider = self.ready_provider(login.provider.as_str())?;
+        let provider = &self.ready_provider(login.provider.as_str())?;
         let asks = provider.api_key().map(|scheme| scheme.asks.as_slice()).unwrap_or_default();
         let facts = super::login::facts(asks, &login.facts)
             .map_err(|source| Error::Login { provider: provider.id.clone(), source })?;
@@ -119,7 +119,7 @@ impl Maestro {
                 listed.push(declared_view(name, declared));
             }
         }
-        for provider in self.inner.registry.providers().filter(|provider| wanted(&provider.id)) {
+        for provider in self.registry().providers().filter(|provider| wanted(&provider.id)) {
             if let Some((name, _)) = choice::env_key(provider) {
                 listed.push(env_view(&provider.id, &name));
             }
@@ -225,7 +225,8 @@ impl Maestro {
         tokens: &TokenSet,
         binding: &Binding,
     ) -> Result<(), RevokeError> {
-        let known = self.inner.registry.provider(provider.as_str());
+        let registry = self.registry();
+        let known = registry.provider(provider.as_str());
         let scheme = known.and_then(|known| oauth::scheme_of(known, &tokens.scheme));
         let facts = BTreeMap::new();
         let declared = known.zip(scheme).and_then(|(known, scheme)| {
@@ -254,7 +255,7 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn pending_approval(&self, selector: &str) -> Result<Option<BindingChange>, Error> {
         let info = self.stored_session(selector).await?;
-        let provider = self.ready_provider(info.provider.as_str())?;
+        let provider = &self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
         let open = sessions.blocking(move |s| s.open_id(&info.id)).await?;
         Ok(open.credential.binding.change_to(&wanted_binding(provider, &open.credential)))
@@ -267,7 +268,7 @@ impl Maestro {
     /// Unknown or ambiguous selectors.
     pub async fn approve_session(&self, selector: &str) -> Result<SessionView, Error> {
         let info = self.stored_session(selector).await?;
-        let provider = self.ready_provider(info.provider.as_str())?;
+        let provider = &self.ready_provider(info.provider.as_str())?;
         let sessions = self.sessions().await?;
         let id = info.id.clone();
         let open = sessions.blocking(move |s| s.open_id(&id)).await?;
@@ -299,13 +300,13 @@ impl Maestro {
     /// What the provider says; of kind authentication when it does not accept the key.
     pub async fn test_session(&self, selector: &str) -> Result<Account, Error> {
         if let Some((provider, variable, key)) = self.env_session(selector) {
-            let provider = self.ready_provider(provider.id.as_str())?;
+            let provider = &self.ready_provider(provider.id.as_str())?;
             let key = self.checked_key(provider, &key).await?;
             let chosen = Chosen::with_key(provider, format!("env:{variable}"), key);
             return self.test(provider, &chosen).await;
         }
         let view = self.session(selector).await?;
-        let provider = self.ready_provider(view.provider.as_str())?;
+        let provider = &self.ready_provider(view.provider.as_str())?;
         let chosen = self.choose(provider, Some(&view.selector)).await?;
         self.test(provider, &chosen).await
     }
@@ -318,7 +319,7 @@ impl Maestro {
     /// [`Maestro::test_session`].
     pub async fn try_key(&self, provider: &str, key: &SecretString) -> Result<Account, Error> {
         self.login_plan(provider)?;
-        let provider = self.ready_provider(provider)?;
+        let provider = &self.ready_provider(provider)?;
         let key = self.checked_key(provider, key).await?;
         self.test(provider, &Chosen::with_key(provider, "the new key".into(), key)).await
     }
@@ -358,11 +359,11 @@ impl Maestro {
     }
 
     /// Finds the provider whose key is in the variable that a selector `env:NAME` names.
-    fn env_session(&self, text: &str) -> Option<(&Arc<Provider>, String, SecretString)> {
+    fn env_session(&self, text: &str) -> Option<(Arc<Provider>, String, SecretString)> {
         let wanted = text.strip_prefix("env:")?;
-        self.inner.registry.providers().find_map(|provider| {
+        self.registry().providers().find_map(|provider| {
             let (variable, key) = choice::env_key(provider)?;
-            (variable == wanted).then_some((provider, variable, key))
+            (variable == wanted).then(|| (Arc::clone(provider), variable, key))
         })
     }
 

@@ -34,7 +34,7 @@ impl Maestro {
             return Err(lacks());
         }
         let info = self.stored_session(selector).await?;
-        let provider = self.ready_provider(info.provider.as_str())?;
+        let provider = &self.ready_provider(info.provider.as_str())?;
         let open = self.sessions().await?.blocking(move |s| s.open_id(&info.id)).await?;
         let Some(scheme) = scheme(provider, &open) else { return Err(lacks()) };
         self.approved(provider, &open).await?;

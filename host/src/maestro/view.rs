@@ -17,6 +17,8 @@ use crate::{
     plugin::{
         Refusal,
         honesty::Check,
+        one_line,
+        quarantine::Withheld,
         registry::{Plugin, Provider},
         worker::Vitals,
     },
@@ -266,8 +268,15 @@ pub struct PluginInfo {
     pub trusted: bool,
     /// Its worker, once it was asked for one.
     pub worker: Option<Vitals>,
-    /// `judged` or `loaded`.
+    /// Which of the copies that this host has had of it, from 1.
+    pub generation: u64,
+    /// `serving`; `draining`, when it was replaced and exchanges still run; `quarantined`, when it
+    /// crashed too often.
     pub state: &'static str,
+    /// Why it is withheld.
+    pub withheld: Option<Withheld>,
+    /// Whether it is loaded; it is when it is first asked.
+    pub loaded: bool,
 }
 
 /// A setting that a plugin reads.
@@ -286,6 +295,7 @@ impl PluginInfo {
     pub(super) fn of(plugin: &Plugin) -> Self {
         let judged = &plugin.judged;
         let manifest = &judged.manifest;
+        let withheld = plugin.withheld();
         Self {
             id: manifest.id.clone(),
             version: manifest.version.clone(),
@@ -304,8 +314,15 @@ impl PluginInfo {
             tier: plugin.tier.as_str(),
             trusted: plugin.trusted,
             worker: plugin.vitals(),
-            state: if plugin.is_loaded() { "loaded" } else { "judged" },
+            generation: plugin.generation,
+            state: if withheld.is_some() { "quarantined" } else { "serving" },
+            withheld,
+            loaded: plugin.is_loaded(),
         }
+    }
+
+    pub(super) fn draining(plugin: &Plugin) -> Self {
+        Self { state: "draining", ..Self::of(plugin) }
     }
 }
 
@@ -348,19 +365,6 @@ impl RefusedPlugin {
             hint: refusal.error.hint(),
         }
     }
-}
-
-/// Writes an error and its causes in one line.
-#[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Whether a plugin keeps its word.

@@ -4,7 +4,7 @@
 //! provider does not map a hundred others.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,6 +22,7 @@ use super::{
     Provenance, Refusal, RefusalError,
     judge::{Judge, Judged},
     load::Library,
+    quarantine::{Quarantine, Withheld},
     runtime::Runtime,
     scan::{Folder, scan},
     tier::{Terms, Tier},
@@ -34,12 +35,14 @@ use crate::{
     transport::{Origin, Route, TlsOptions},
 };
 
-/// Libraries and providers, as found at one time.
-#[derive(Debug, Default)]
+/// Libraries and providers, as found at one time. Never changed: [`generations`](super::generations)
+/// puts another in its place.
+#[derive(Debug)]
 pub struct Registry {
     plugins: BTreeMap<PluginId, Arc<Plugin>>,
     providers: BTreeMap<ProviderId, Arc<Provider>>,
     refused: Vec<Refusal>,
+    terms: Arc<Terms>,
 }
 
 /// A library that passed, loaded or not yet.
@@ -53,6 +56,8 @@ pub struct Plugin {
     pub tier: Tier,
     /// Whether the user trusts it.
     pub trusted: bool,
+    /// Which of the copies that this host has had of it, from 1.
+    pub generation: u64,
     terms: Arc<Terms>,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -84,6 +89,9 @@ pub struct Provider {
     pub missing: Option<String>,
 }
 
+/// The number of the first generation of a plugin.
+pub const FIRST: u64 = 1;
+
 /// Why the configuration does not fit the plugins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`[providers.{provider}]`: {problem}")]
@@ -113,26 +121,43 @@ impl Registry {
         terms: &Arc<Terms>,
     ) -> Result<Self, MisfitError> {
         let (found, refused) = scan(folders);
-        let mut registry = Self { refused, ..Self::default() };
+        let mut registry = Self::empty(Arc::clone(terms));
+        registry.refused = refused;
         let mut judge = Judge::new(copies);
         let verdicts = judge.judge_all(&found);
         judge.remember(&found, &verdicts);
         for (file, verdict) in found.iter().zip(verdicts) {
-            if let Err(error) = verdict.and_then(|judged| registry.admit(judged, config, terms)) {
+            let admitted = verdict.and_then(|judged| {
+                let manifest = Arc::clone(&judged.manifest);
+                registry.admit(&manifest, config, || {
+                    terms.verdicts.check(&judged.hash)?;
+                    Plugin::new(judged, terms, FIRST).map(Arc::new)
+                })
+            });
+            if let Err(error) = admitted {
                 registry.refused.push(Refusal { path: file.path.clone(), error });
             }
         }
-        registry.configure(config)?;
-        Ok(registry)
+        match registry.configure(config).into_iter().next() {
+            None => Ok(registry),
+            Some(misfit) => Err(misfit),
+        }
     }
 
-    fn admit(
+    /// Makes a registry without a plugin.
+    pub(super) fn empty(terms: Arc<Terms>) -> Self {
+        let (plugins, providers) = (BTreeMap::new(), BTreeMap::new());
+        Self { plugins, providers, refused: Vec::new(), terms }
+    }
+
+    /// Takes a plugin and its providers, unless another has their ids. `plugin` makes it, or fails,
+    /// when nothing else speaks against it.
+    pub(super) fn admit(
         &mut self,
-        judged: Judged,
+        manifest: &Manifest,
         config: &Config,
-        terms: &Arc<Terms>,
+        plugin: impl FnOnce() -> Result<Arc<Plugin>, RefusalError>,
     ) -> Result<(), RefusalError> {
-        let manifest = Arc::clone(&judged.manifest);
         let wrong = |problem: String| RefusalError::WrongManifest { problem };
         let id = PluginId::new(manifest.id.clone()).map_err(|error| wrong(error.to_string()))?;
         if let Some(other) = self.plugins.get(&id) {
@@ -154,63 +179,87 @@ impl Registry {
             }
             provider_ids.push((provider_id, provider.clone()));
         }
-        let plugin = Arc::new(Plugin::new(judged, terms)?);
+        let plugin = plugin()?;
+        let mut all = Vec::new();
         for (provider_id, provider) in provider_ids {
             let made = make(provider_id.clone(), &plugin, provider, None)
                 .map_err(|misfit| wrong(misfit.problem))?;
-            self.providers.insert(provider_id, Arc::new(made));
+            all.push((provider_id, Arc::new(made)));
         }
+        // All of it or nothing.
+        self.providers.extend(all);
         self.plugins.insert(id, plugin);
         Ok(())
     }
 
-    /// Applies `[providers.*]`.
-    fn configure(&mut self, config: &Config) -> Result<(), MisfitError> {
+    /// Applies `[providers.*]`; returns what does not fit. A provider that does not is not there: as its
+    /// plugin declares it, it is not what was configured.
+    pub(super) fn configure(&mut self, config: &Config) -> Vec<MisfitError> {
+        let mut misfits = Vec::new();
         for (id, settings) in &config.providers {
-            let misfit = |problem: String, hint: Option<String>| MisfitError {
-                provider: id.to_string(),
-                problem,
-                hint,
-            };
-            let known = self.providers.get(id).cloned();
-            let plugin = match (&settings.plugin, &known) {
-                (Some(name), _) => self.plugins.get(name.as_str()).cloned().ok_or_else(|| {
-                    let names = self.plugins.keys().map(PluginId::as_str);
-                    let hint = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
-                    let hint = hint.or_else(|| Some("run `maestro plugin list`".into()));
-                    misfit(format!("there is no plugin `{name}`"), hint)
-                })?,
-                (None, Some(known)) => Arc::clone(&known.plugin),
-                (None, None) => {
-                    let names = self.providers.keys().map(ProviderId::as_str);
-                    let hint = match nearest(id.as_str(), names) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => "name the plugin that serves it: `plugin = \"…\"`".into(),
-                    };
-                    return Err(misfit("no plugin offers this provider".into(), Some(hint)));
+            match self.configured(id, settings) {
+                Ok(made) => {
+                    self.providers.insert(id.clone(), Arc::new(made));
                 }
-            };
-            let manifest = &plugin.judged.manifest;
-            let declared = manifest.providers.iter().find(|p| p.id == id.as_str()).cloned();
-            let provider = match declared {
-                Some(declared) => declared,
-                None if manifest.instances => like(manifest, id, settings),
-                None => {
-                    let problem = format!("plugin `{}` takes no further providers", plugin.id);
-                    return Err(misfit(problem, None));
-                }
-            };
-            let made = make(id.clone(), &plugin, provider, Some(settings))?;
-            match self.providers.entry(id.clone()) {
-                Entry::Occupied(mut entry) => {
-                    entry.insert(Arc::new(made));
-                }
-                Entry::Vacant(entry) => {
-                    entry.insert(Arc::new(made));
+                Err(misfit) => {
+                    self.providers.remove(id);
+                    misfits.push(misfit);
                 }
             }
         }
-        Ok(())
+        misfits
+    }
+
+    fn configured(
+        &self,
+        id: &ProviderId,
+        settings: &ProviderConfig,
+    ) -> Result<Provider, MisfitError> {
+        let misfit = |problem: String, hint: Option<String>| MisfitError {
+            provider: id.to_string(),
+            problem,
+            hint,
+        };
+        let known = self.providers.get(id).cloned();
+        let plugin = match (&settings.plugin, &known) {
+            (Some(name), _) => self.plugins.get(name.as_str()).cloned().ok_or_else(|| {
+                let names = self.plugins.keys().map(PluginId::as_str);
+                let hint = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+                let hint = hint.or_else(|| Some("run `maestro plugin list`".into()));
+                misfit(format!("there is no plugin `{name}`"), hint)
+            })?,
+            (None, Some(known)) => Arc::clone(&known.plugin),
+            (None, None) => {
+                let names = self.providers.keys().map(ProviderId::as_str);
+                let hint = match nearest(id.as_str(), names) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "name the plugin that serves it: `plugin = \"…\"`".into(),
+                };
+                return Err(misfit("no plugin offers this provider".into(), Some(hint)));
+            }
+        };
+        let manifest = &plugin.judged.manifest;
+        let declared = manifest.providers.iter().find(|p| p.id == id.as_str()).cloned();
+        let provider = match declared {
+            Some(declared) => declared,
+            None if manifest.instances => like(manifest, id, settings),
+            None => {
+                let problem = format!("plugin `{}` takes no further providers", plugin.id);
+                return Err(misfit(problem, None));
+            }
+        };
+        make(id.clone(), &plugin, provider, Some(settings))
+    }
+
+    /// Returns the terms on which its plugins run.
+    #[must_use]
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// Adds a file to those that were refused.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.refused.push(refusal);
     }
 
     /// Returns a provider.
@@ -492,12 +541,12 @@ impl Plugin {
     ///
     /// [`RefusalError::WrongManifest`] when its id is none; [`RefusalError::Unconfined`] when it may
     /// not run on this machine.
-    pub fn new(judged: Judged, terms: &Arc<Terms>) -> Result<Self, RefusalError> {
+    pub fn new(judged: Judged, terms: &Arc<Terms>, generation: u64) -> Result<Self, RefusalError> {
         let id = PluginId::new(judged.manifest.id.clone())
             .map_err(|error| RefusalError::WrongManifest { problem: error.to_string() })?;
         let (tier, trusted) = (terms.tier(&judged)?, terms.trusts(&judged));
         let terms = Arc::clone(terms);
-        Ok(Self { id, judged, tier, trusted, terms, runtime: Mutex::default() })
+        Ok(Self { id, judged, tier, trusted, generation, terms, runtime: Mutex::default() })
     }
 
     /// Loads the library, once, where it runs: maps it, or plans its worker, which
@@ -515,26 +564,81 @@ impl Plugin {
         let loaded = match self.tier {
             Tier::InProcess => Runtime::InProcess(Arc::new(Library::load(judged.clone())?)),
             Tier::Worker { must_be_confined } => {
-                let Terms { program, budgets, .. } = &*self.terms;
-                let worker = Worker::new(judged, program.as_ref(), *budgets, must_be_confined)?;
-                Runtime::Worker(Arc::new(worker))
+                let quarantine = Some(Arc::clone(&self.terms.quarantine));
+                Runtime::Worker(Arc::new(self.worker(must_be_confined, quarantine)?))
             }
         };
         *runtime = Some(loaded.clone());
         Ok(loaded)
     }
 
-    /// Loads the library and waits until it can be asked.
+    /// Loads the library and waits until it can be asked. Bytes that are not known are loaded in a
+    /// worker first, wherever they run then.
     ///
     /// # Errors
     ///
-    /// Why it cannot be loaded; the next call tries again.
+    /// Why it cannot be loaded, or why it is withheld; the next call tries again.
     pub async fn start(&self) -> Result<Runtime, RefusalError> {
+        let (terms, hash) = (&self.terms, &self.judged.hash);
+        terms.quarantine.check(hash)?;
+        terms.verdicts.check(hash)?;
+        if self.tier == Tier::InProcess {
+            self.probe().await?;
+            return self.runtime();
+        }
         let runtime = self.runtime()?;
         if let Runtime::Worker(worker) = &runtime {
-            worker.ready().await?;
+            let loaded = worker.ready().await;
+            terms.verdicts.keep(self.id.as_str(), hash, &loaded);
+            loaded?;
         }
         Ok(runtime)
+    }
+
+    /// Loads the library in a worker of its own and lets that go again, unless these bytes are known.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be loaded. Where no worker can be had for bytes that are trusted, they pass.
+    pub async fn probe(&self) -> Result<(), RefusalError> {
+        let (terms, hash) = (&self.terms, &self.judged.hash);
+        terms.verdicts.check(hash)?;
+        if terms.verdicts.passed(hash) {
+            return Ok(());
+        }
+        let must_be_confined =
+            matches!(self.tier, Tier::Worker { must_be_confined } if must_be_confined);
+        let loaded = match self.worker(must_be_confined, None) {
+            Ok(worker) => worker.ready().await,
+            Err(error) => Err(error),
+        };
+        terms.verdicts.keep(self.id.as_str(), hash, &loaded);
+        match loaded {
+            Err(RefusalError::Worker { .. }) if self.tier == Tier::InProcess => Ok(()),
+            loaded => loaded,
+        }
+    }
+
+    fn worker(
+        &self,
+        must_be_confined: bool,
+        quarantine: Option<Arc<Quarantine>>,
+    ) -> Result<Worker, RefusalError> {
+        let Terms { program, budgets, .. } = &*self.terms;
+        Worker::new(&self.judged, program.as_ref(), *budgets, must_be_confined, quarantine)
+    }
+
+    /// Returns why it is withheld, if it is.
+    #[must_use]
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.terms.quarantine.holds(&self.judged.hash)
+    }
+
+    /// Ends its worker although exchanges still run in it. In process they go on to their end.
+    pub fn retire(&self) {
+        if let Some(Runtime::Worker(worker)) = &*self.locked() {
+            worker.retire();
+        }
     }
 
     /// Reports whether it is loaded.

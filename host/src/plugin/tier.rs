@@ -5,7 +5,7 @@
 //! it: builds whose panic ends the process, and plugins that ask for secrets. What is not trusted runs
 //! confined or not at all.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use plugin_api::capability::Capability;
 use serde::Deserialize;
@@ -13,8 +13,10 @@ use serde::Deserialize;
 use super::{
     Provenance, RefusalError,
     judge::Judged,
+    probe::Verdicts,
+    quarantine::Quarantine,
     trust::Trust,
-    worker::{Budgets, Confinement},
+    worker::{self, Budgets, Confinement},
 };
 use crate::config::Config;
 
@@ -69,6 +71,10 @@ pub struct Terms {
     pub program: Option<PathBuf>,
     /// What a worker may take.
     pub budgets: Budgets,
+    /// What is withheld; by default what this process found out.
+    pub quarantine: Arc<Quarantine>,
+    /// What is known of bytes that were loaded before; by default by this process.
+    pub verdicts: Arc<Verdicts>,
 }
 
 impl Terms {
@@ -83,6 +89,8 @@ impl Terms {
             trust,
             program: plugins.worker.clone(),
             budgets: plugins.budgets(),
+            quarantine: Arc::default(),
+            verdicts: Arc::default(),
         }
     }
 
@@ -103,7 +111,9 @@ impl Terms {
         let dangerous = manifest.panic == "abort"
             || manifest.capabilities.contains(&Capability::HandlesSecrets);
         let trusted = self.trusts(judged);
-        if trusted && !dangerous && self.isolation == Isolation::Auto {
+        // Without workers, what may run unconfined has only this process to run in.
+        let may_run_here = trusted || self.allow_unconfined && !worker::EXIST;
+        if may_run_here && !dangerous && self.isolation == Isolation::Auto {
             return Ok(Tier::InProcess);
         }
         let must_be_confined = !trusted && !self.allow_unconfined;
@@ -118,8 +128,6 @@ impl Terms {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use plugin_api::manifest::Manifest;
 
     use super::*;

@@ -15,6 +15,7 @@ use crate::{
         Outcome,
         failure::Failure,
         output::{Document, Output},
+        plugin_quarantine::{self, QuarantineArgs},
         providers::words,
         table::{Sheet, Table},
         wait,
@@ -22,7 +23,7 @@ use crate::{
     maestro::{InstalledPlugin, Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust|install|remove|new|build|replay`.
+/// `maestro plugin list|inspect|trust|untrust|quarantine|install|remove|new|build|replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -61,6 +62,8 @@ enum PluginCommand {
         #[arg(value_name = "ID")]
         plugin: String,
     },
+    /// List what is withheld because it crashes, or let it run again
+    Quarantine(QuarantineArgs),
     /// Let a plugin run in a worker again
     Untrust {
         /// A plugin's id
@@ -107,6 +110,7 @@ pub(super) fn run(
             let plugin = open()?.inspect_plugin(&plugin)?;
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
+        PluginCommand::Quarantine(args) => plugin_quarantine::run(args, &open()?, output),
         PluginCommand::Trust { plugin } => {
             let trusted = open()?.trust_plugin(&plugin)?;
             if output.is_json() {
@@ -148,8 +152,17 @@ fn list(
     maestro: &Maestro,
     output: &Output,
 ) -> Outcome {
-    let mut table =
-        Table::new(&["PLUGIN", "VERSION", "FROM", "RUNS", "STATE", "HASH", "PROVIDERS", "FILE"]);
+    let mut table = Table::new(&[
+        "PLUGIN",
+        "VERSION",
+        "FROM",
+        "RUNS",
+        "GEN",
+        "STATE",
+        "HASH",
+        "PROVIDERS",
+        "FILE",
+    ]);
     for plugin in plugins {
         let more = plugin.providers.len().saturating_sub(MAX_PROVIDERS);
         let mut providers: Vec<_> = plugin.providers.iter().take(MAX_PROVIDERS).cloned().collect();
@@ -161,6 +174,7 @@ fn list(
             plugin.version.clone(),
             from(plugin).to_owned(),
             plugin.tier.to_owned(),
+            plugin.generation.to_string(),
             plugin.state.to_owned(),
             plugin.hash.chars().take(SHORT_HASH).collect(),
             providers.join(", "),
@@ -226,7 +240,9 @@ fn sheet(plugin: &PluginInfo) -> Sheet {
     sheet.line("size", format!("{} bytes", plugin.size));
     sheet.line("hash", plugin.hash.clone());
     sheet.line("from", from(plugin));
+    sheet.line("generation", plugin.generation.to_string());
     sheet.line("state", plugin.state);
+    sheet.line("withheld", plugin.withheld.as_ref().map(ToString::to_string).unwrap_or_default());
     sheet.line("contract", plugin.contract.clone());
     sheet.line("panics", plugin.panic.clone());
     sheet.line("runs", plugin.tier);
@@ -248,7 +264,7 @@ fn from(plugin: &PluginInfo) -> &'static str {
 }
 
 /// Digits of a hash that a row shows.
-const SHORT_HASH: usize = 12;
+pub(super) const SHORT_HASH: usize = 12;
 
 /// Most providers that a row names.
 const MAX_PROVIDERS: usize = 4;

@@ -12,46 +12,8 @@ use std::{
 
 use plugin_api::abi::{entry::ENDED, message::STOP};
 
-use super::frame::Frame;
+use super::{Broken, frame::Frame};
 use crate::plugin::load::Stepped;
-
-/// Why an exchange in a worker cannot go on. Others of the same plugin go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Broken {
-    /// The same input ended the worker twice.
-    #[error("the same input ended its worker twice: {how}")]
-    Crashed {
-        /// How it ended.
-        how: String,
-    },
-    /// The worker ended and the exchange is longer than its journal.
-    #[error("its worker ended ({how}), and the exchange was too long to be replayed")]
-    TooLong {
-        /// How it ended.
-        how: String,
-    },
-    /// The next worker said something else.
-    #[error("it answered differently when it was replayed after its worker ended ({how})")]
-    Diverged {
-        /// How the first one ended.
-        how: String,
-    },
-    /// There is no worker any more.
-    #[error("its worker is gone: {problem}")]
-    Lost {
-        /// Why there is no other.
-        problem: String,
-    },
-}
-
-impl Broken {
-    /// Reports whether the plugin is to blame.
-    #[must_use]
-    pub fn is_the_plugins_fault(&self) -> bool {
-        matches!(self, Self::Crashed { .. } | Self::Diverged { .. })
-    }
-}
 
 /// Most bytes of inputs that are kept of an exchange.
 const MAX_JOURNAL: usize = 1 << 20;
@@ -231,13 +193,15 @@ impl Slot {
     }
 
     /// Blames it for the end of a worker, in its step of this number; the second time for the same
-    /// step ends it, and so does the last of too many.
-    pub(super) fn blame(&mut self, step: u64, how: &str) {
+    /// step ends it, and so does the last of too many. Reports whether it ended.
+    pub(super) fn blame(&mut self, step: u64, how: &str) -> bool {
         self.crashes += 1;
-        if self.blamed == Some(step) || self.crashes >= MAX_CRASHES {
+        let again = self.blamed == Some(step) || self.crashes >= MAX_CRASHES;
+        if again {
             self.fail(Broken::Crashed { how: how.to_owned() });
         }
         self.blamed = Some(step);
+        again
     }
 
     /// Prepares it for another worker.

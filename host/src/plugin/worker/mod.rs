@@ -10,29 +10,120 @@
 //! What a worker says is not believed: lengths, order and sizes are checked as they arrive, and a
 //! worker that does not keep to them is killed.
 //!
+//! Only Linux has what confines one. Elsewhere `absent` stands in its place: nothing can be confined, so
+//! what is not trusted is refused.
+//!
 //! Here does *not* live who must run in a worker: that is [`tier`](super::tier). Nor the order of
 //! events, which the driver checks for both tiers alike.
 
+#[cfg(not(target_os = "linux"))]
+mod absent;
+mod broken;
+#[cfg(target_os = "linux")]
 mod child;
+#[cfg(target_os = "linux")]
 mod exchange;
+#[cfg(target_os = "linux")]
 mod frame;
+#[cfg(target_os = "linux")]
 mod line;
+#[cfg(target_os = "linux")]
 mod mark;
+#[cfg(target_os = "linux")]
 mod parent;
+#[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(target_os = "linux")]
 mod supervise;
+#[cfg(target_os = "linux")]
 mod trim;
 
+use std::time::Duration;
+#[cfg(target_os = "linux")]
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
-pub use exchange::Broken;
-pub use parent::{Vitals, Worker, WorkerExchange};
-pub use sandbox::Confinement;
+#[cfg(not(target_os = "linux"))]
+use absent as system;
+#[cfg(target_os = "linux")]
+use sandbox as system;
+
+#[cfg(not(target_os = "linux"))]
+pub use absent::{Worker, WorkerExchange, run_if_asked};
+pub use broken::Broken;
+#[cfg(target_os = "linux")]
+pub use parent::{Worker, WorkerExchange};
+
+/// Whether this system has workers. Elsewhere nothing can be confined, and what may only run in one is
+/// refused.
+pub const EXIST: bool = cfg!(target_os = "linux");
+
+/// What holds a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Confinement {
+    /// The version of landlock that keeps it from files (and, from 4, ports; from 6, signals); 0 for
+    /// none.
+    pub landlock: u8,
+    /// Whether seccomp leaves it only the calls that it needs.
+    pub seccomp: bool,
+}
+
+impl Confinement {
+    /// Nothing holds it.
+    pub const NONE: Self = Self { landlock: 0, seccomp: false };
+
+    /// Reports whether a hostile library can do nothing but compute.
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        self.landlock > 0 && self.seccomp
+    }
+
+    /// Names what is missing.
+    #[must_use]
+    pub const fn missing(self) -> &'static str {
+        match (self.landlock > 0, self.seccomp) {
+            (true, true) => "nothing",
+            (true, false) => "seccomp",
+            (false, true) => "landlock",
+            (false, false) => "landlock and seccomp",
+        }
+    }
+
+    /// Says what this machine offers, without confining this process.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        system::of_this_machine()
+    }
+
+    #[cfg(target_os = "linux")]
+    const fn bits(self) -> u64 {
+        self.landlock as u64 | (self.seccomp as u64) << 8
+    }
+
+    #[cfg(any(test, target_os = "linux"))]
+    pub(in crate::plugin) const fn from_bits(bits: u64) -> Self {
+        Self { landlock: (bits & 0xff) as u8, seccomp: bits & 0x100 != 0 }
+    }
+}
+
+/// What a worker costs and what became of its processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Vitals {
+    /// Its process, if one runs.
+    pub pid: Option<u32>,
+    /// Memory of that process, in bytes.
+    pub memory: Option<u64>,
+    /// How many processes were started.
+    pub starts: u64,
+    /// How many of them the plugin ended.
+    pub crashes: u64,
+}
 
 /// How much a plugin may take before it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +148,14 @@ impl Default for Budgets {
 }
 
 /// What a worker calls itself. Host and worker are of one version, because frames are.
+#[cfg(target_os = "linux")]
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+#[cfg(target_os = "linux")]
 /// First argument of a process that is to be a worker.
 const ARGUMENT: &str = "__plugin-worker";
 
+#[cfg(target_os = "linux")]
 /// What a worker is told on its command line.
 struct Instructions {
     /// Process id of the host.
@@ -72,6 +166,7 @@ struct Instructions {
     must_be_confined: bool,
 }
 
+#[cfg(target_os = "linux")]
 impl Instructions {
     fn arguments(&self) -> [String; 4] {
         let confined = if self.must_be_confined { "confined" } else { "any" };
@@ -85,9 +180,11 @@ impl Instructions {
     }
 }
 
+#[cfg(target_os = "linux")]
 /// Whether this program called [`run_if_asked`].
 static CAN_BE_ASKED: AtomicBool = AtomicBool::new(false);
 
+#[cfg(target_os = "linux")]
 /// Becomes a worker if this process was started as one, and then never returns.
 ///
 /// `maestro` calls it before anything else. So may an embedding program, at the start of its `main`,
@@ -104,6 +201,7 @@ pub fn run_if_asked() {
     CAN_BE_ASKED.store(true, Ordering::Relaxed);
 }
 
+#[cfg(target_os = "linux")]
 /// Finds the program that can be a worker.
 fn program(named: Option<&PathBuf>) -> Option<PathBuf> {
     if let Some(named) = named {
@@ -118,9 +216,10 @@ fn program(named: Option<&PathBuf>) -> Option<PathBuf> {
     beside.into_iter().find(|path| path.is_file())
 }
 
+#[cfg(target_os = "linux")]
 const PROGRAM: &str = "maestro";
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

@@ -24,32 +24,18 @@ use plugin_api::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
-    Budgets,
-    exchange::{Broken, Slot},
+    Broken, Budgets, Vitals,
+    exchange::Slot,
     frame::{self, what},
     line::Line,
     process::{resident, seal},
     supervise::supervise,
 };
-use crate::plugin::{RefusalError, judge::Judged, load::Stepped};
+use crate::plugin::{RefusalError, judge::Judged, load::Stepped, quarantine::Quarantine};
 
 /// A plugin's worker, whether a process runs for it just now or not. The last handle ends it.
 pub struct Worker {
     pub(super) shared: Arc<Shared>,
-}
-
-/// What a worker costs and what became of its processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Vitals {
-    /// Its process, if one runs.
-    pub pid: Option<u32>,
-    /// Memory of that process, in bytes.
-    pub memory: Option<u64>,
-    /// How many processes were started.
-    pub starts: u64,
-    /// How many of them the plugin ended.
-    pub crashes: u64,
 }
 
 /// What a worker is made of.
@@ -61,6 +47,8 @@ pub(super) struct Plan {
     pub(super) program: Option<PathBuf>,
     pub(super) budgets: Budgets,
     pub(super) must_be_confined: bool,
+    /// Who counts crashes that came again.
+    pub(super) quarantine: Option<Arc<Quarantine>>,
 }
 
 /// What handles and thread share.
@@ -136,7 +124,8 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Plans a worker for a judged library. No process is started before it is needed.
+    /// Plans a worker for a judged library. No process is started before it is needed. `quarantine`
+    /// counts its crashes.
     ///
     /// # Errors
     ///
@@ -146,6 +135,7 @@ impl Worker {
         program: Option<&PathBuf>,
         budgets: Budgets,
         must_be_confined: bool,
+        quarantine: Option<Arc<Quarantine>>,
     ) -> Result<Self, RefusalError> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| RefusalError::Worker { problem: error.to_string() })?;
@@ -157,6 +147,7 @@ impl Worker {
             program: super::program(program),
             budgets,
             must_be_confined,
+            quarantine,
         };
         let state = State {
             phase: Phase::Off,
@@ -210,6 +201,17 @@ impl Worker {
         WorkerExchange { worker: Arc::clone(self), id, frame: Vec::new() }
     }
 
+    /// Ends it although somebody still uses it: its exchanges fail, and no process is started again.
+    pub fn retire(&self) {
+        let mut state = self.shared.lock();
+        state.stopped = true;
+        if state.phase == Phase::Off {
+            state.give_up(Failure::Worker(RETIRED.into()));
+        }
+        drop(state);
+        self.shared.ring();
+    }
+
     /// Says what it costs and what became of its processes.
     #[must_use]
     pub fn vitals(&self) -> Vitals {
@@ -217,6 +219,9 @@ impl Worker {
         Vitals { memory: vitals.pid.and_then(resident), ..vitals }
     }
 }
+
+/// Why exchanges of a worker fail that was told to stop.
+pub(super) const RETIRED: &str = "the plugin is not used any more";
 
 impl Drop for Worker {
     fn drop(&mut self) {

@@ -200,20 +200,27 @@ fn death(status: ExitStatus, forbidden: Option<u64>) -> Death {
     let Some(signal) = status.signal() else {
         return Death::Own(format!("it exited with status {}", status.code().unwrap_or(-1)));
     };
-    let own = [
-        (Signal::SEGV, "segmentation fault"),
-        (Signal::BUS, "bus error"),
-        (Signal::ILL, "illegal instruction"),
-        (Signal::FPE, "arithmetic fault"),
-        (Signal::TRAP, "trap"),
-        (Signal::ABORT, "it aborted"),
-        (Signal::SYS, "forbidden system call"),
-        (Signal::XFSZ, "it wrote to a file"),
-    ];
-    match own.iter().find(|(own, _)| own.as_raw() == signal) {
-        Some((_, name)) => Death::Own((*name).to_owned()),
+    match OWN.iter().find(|(own, ..)| own.as_raw() == signal) {
+        Some((.., how)) => Death::Own((*how).to_owned()),
         None => Death::Outside(format!("killed by signal {signal}")),
     }
+}
+
+/// Signals that a plugin's own code raises, their names, and what they say.
+const OWN: [(Signal, &str, &str); 8] = [
+    (Signal::SEGV, "SIGSEGV", "segmentation fault"),
+    (Signal::BUS, "SIGBUS", "bus error"),
+    (Signal::ILL, "SIGILL", "illegal instruction"),
+    (Signal::FPE, "SIGFPE", "arithmetic fault"),
+    (Signal::TRAP, "SIGTRAP", "trap"),
+    (Signal::ABORT, "SIGABRT", "it aborted"),
+    (Signal::SYS, "SIGSYS", "forbidden system call"),
+    (Signal::XFSZ, "SIGXFSZ", "it wrote to a file"),
+];
+
+/// Returns the name of the signal behind the words of a death, if a signal was.
+pub(super) fn signal_of(how: &str) -> Option<&'static str> {
+    OWN.iter().find(|(.., words)| *words == how).map(|(_, name, _)| *name)
 }
 
 #[cfg(test)]
@@ -225,6 +232,8 @@ mod tests {
         let signal = |number: i32| death(ExitStatus::from_raw(number), None);
         assert_eq!(signal(11), Death::Own("segmentation fault".into()));
         assert_eq!(signal(6), Death::Own("it aborted".into()));
+        assert_eq!(signal_of(signal(11).how()), Some("SIGSEGV"));
+        assert_eq!(signal_of(signal(9).how()), None);
         assert_eq!(signal(9), Death::Outside("killed by signal 9".into()));
         assert_eq!(signal(15), Death::Outside("killed by signal 15".into()));
         let exited = |code: i32, call| death(ExitStatus::from_raw(code << 8), call);

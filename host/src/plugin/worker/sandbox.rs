@@ -24,54 +24,12 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::mark::Mark;
+use super::{Confinement, mark::Mark};
 
-/// What holds a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Confinement {
-    /// The version of landlock that keeps it from files (and, from 4, ports; from 6, signals); 0 for
-    /// none.
-    pub landlock: u8,
-    /// Whether seccomp leaves it only the calls that it needs.
-    pub seccomp: bool,
-}
-
-impl Confinement {
-    /// Nothing holds it.
-    pub const NONE: Self = Self { landlock: 0, seccomp: false };
-
-    /// Reports whether a hostile library can do nothing but compute.
-    #[must_use]
-    pub const fn is_complete(self) -> bool {
-        self.landlock > 0 && self.seccomp
-    }
-
-    /// Names what is missing.
-    #[must_use]
-    pub const fn missing(self) -> &'static str {
-        match (self.landlock > 0, self.seccomp) {
-            (true, true) => "nothing",
-            (true, false) => "seccomp",
-            (false, true) => "landlock",
-            (false, false) => "landlock and seccomp",
-        }
-    }
-
-    /// Asks the kernel what it offers, without confining this process.
-    #[must_use]
-    pub fn of_this_machine() -> Self {
-        static FOUND: OnceLock<Confinement> = OnceLock::new();
-        *FOUND.get_or_init(|| Self { landlock: landlock_version(), seccomp: has_seccomp() })
-    }
-
-    pub(super) const fn bits(self) -> u64 {
-        self.landlock as u64 | (self.seccomp as u64) << 8
-    }
-
-    pub(in crate::plugin) const fn from_bits(bits: u64) -> Self {
-        Self { landlock: (bits & 0xff) as u8, seccomp: bits & 0x100 != 0 }
-    }
+/// Asks the kernel what it offers, without confining this process.
+pub(super) fn of_this_machine() -> Confinement {
+    static FOUND: OnceLock<Confinement> = OnceLock::new();
+    *FOUND.get_or_init(|| Confinement { landlock: landlock_version(), seccomp: has_seccomp() })
 }
 
 fn landlock_version() -> u8 {

@@ -23,8 +23,8 @@ use super::{
     frame::{Frame, Inbox, READ, refused, what},
     line::Line,
     mark::Doing,
-    parent::{Failure, Phase, Shared, State},
-    process::{Death, Process},
+    parent::{Failure, Phase, RETIRED, Shared, State},
+    process::{Death, Process, signal_of},
 };
 use crate::plugin::load::MAX_STEP_OUTPUT;
 
@@ -400,7 +400,7 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
     state.outstanding = 0;
     let (death, doing, loaded) = match end {
         End::Stopped => {
-            state.give_up(Failure::Worker("the plugin is not used any more".into()));
+            state.give_up(Failure::Worker(RETIRED.into()));
             return false;
         }
         End::Refused(failure) => {
@@ -425,6 +425,7 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
             return false;
         }
     }
+    let mut came_again = false;
     if own && loaded {
         let guilty = match doing {
             Doing::Stepping { exchange, step } => {
@@ -433,14 +434,18 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
             _ => None,
         };
         match guilty {
-            Some((slot, step)) => slot.blame(step, &how),
+            Some((slot, step)) => came_again = slot.blame(step, &how),
             None => record.unexplained += 1,
         }
     }
     if record.unexplained >= MAX_UNEXPLAINED || record.fruitless >= MAX_FRUITLESS {
+        came_again |= record.unexplained >= MAX_UNEXPLAINED;
+        count(shared, came_again, &how);
         state.give_up(Failure::Crashed(how));
         return false;
     }
+    // Before anybody hears of the failure, so that who asks again is refused.
+    count(shared, came_again, &how);
     for slot in state.slots.values_mut() {
         slot.worker_ended(&how);
     }
@@ -453,4 +458,11 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
     drop(state);
     wakers.into_iter().for_each(Waker::wake);
     goes_on
+}
+
+/// Counts a crash toward quarantine, if the same thing crashed a fresh process again.
+fn count(shared: &Shared, came_again: bool, how: &str) {
+    if let Some(quarantine) = shared.plan.quarantine.as_ref().filter(|_| came_again) {
+        quarantine.crashed(&shared.plan.plugin, &shared.plan.hash, how, signal_of(how));
+    }
 }
