@@ -15,8 +15,9 @@ use crate::{
 /// `maestro plugin quarantine [list|clear]`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A plugin whose worker crashes three times in five minutes, each time again when the same input is given
-to another worker, is withheld until its file changes or you clear it. Kills from outside never count.
+A plugin whose worker crashes three times in five minutes, each time again when the same input is
+given to another worker, is withheld until its file changes or you clear it. Kills from outside
+never count.
 
 Examples:
   maestro plugin quarantine

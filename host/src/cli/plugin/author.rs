@@ -17,7 +17,7 @@ use crate::{
 /// `maestro plugin new NAME`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The crate is a whole provider of an API that exists nowhere: a key, streaming, models and a connection
+The crate is a whole provider of an API that exists nowhere: a key, streaming, models, a connection
 test, with recorded answers and tests that cut them at every place. It builds against the contract's
 sources that came with this program. Nothing is overwritten.
 

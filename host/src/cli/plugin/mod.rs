@@ -27,8 +27,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
-nothing but compute. What came with `maestro` and what you trust runs inside `maestro` itself: that is
-faster by some microseconds an event, and gives it all the rights that you have.
+nothing but compute. What came with `maestro` and what you trust runs inside `maestro` itself: that
+is faster by some microseconds an event, and gives it all the rights that you have.
 `inspect` reads what a file declares without running any of its code.
 
 Examples:

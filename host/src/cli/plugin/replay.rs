@@ -17,7 +17,8 @@ use crate::{
 /// `maestro plugin replay FILE`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Gives the plugin what it was given when the file was made, at the same times, and compares what it gives:
+Gives the plugin what it was given when the file was made, at the same times, and compares what it
+gives:
 requests, events, the end. There is no network, and no credential is in the file. Exits with 1 when
 something is different.
 
