@@ -204,3 +204,52 @@ pub fn assert<P: Exported>(fixtures: &[Fixture]) {
     let report = check::<P>(fixtures, &Options::default());
     assert!(report.passed(), "{report}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        abi::{Effect, Message, message::kind},
+        event::{ChatEvent, FinishReason},
+        exchange::Timestamp,
+        http::HttpRequest,
+    };
+
+    /// A plugin made by hand, which takes every input that it does not know for the end.
+    struct ByHand;
+
+    impl Subject for ByHand {
+        fn open(&self) -> Box<dyn Steps + '_> {
+            Box::new(Self)
+        }
+    }
+
+    impl Steps for ByHand {
+        fn step(&mut self, _: Timestamp, message: &Message<'_>) -> Stepped {
+            let request = Box::new(HttpRequest::get("https://a.test/"));
+            let effects = match message.kind {
+                kind::START => vec![Effect::Send { number: 0, request }],
+                kind::RESPONSE_HEAD | kind::BODY | kind::TICK => Vec::new(),
+                kind::END => {
+                    let text = ChatEvent::TextDelta { part: 0, text: "hello".into() };
+                    let finish = ChatEvent::Finish { reason: FinishReason::Stop, detail: None };
+                    vec![Effect::Event(text), Effect::Event(finish), Effect::Done]
+                }
+                _ => {
+                    let finish = ChatEvent::Finish { reason: FinishReason::Stop, detail: None };
+                    vec![Effect::Event(finish), Effect::Done]
+                }
+            };
+            Stepped { effects, ..Stepped::default() }
+        }
+    }
+
+    #[test]
+    fn an_input_of_a_newer_contract_must_be_skipped() {
+        let json = br#"{"schema":1,"contract":"1.0.0","panic":"unwind","id":"a","version":"1.0.0",
+            "capabilities":["chat/1"],"providers":[{"id":"a","base_url":"https://a.test"}]}"#;
+        let manifest = Manifest::from_json(json).unwrap();
+        let (findings, _) = check_exchanges(&ByHand, &manifest, &[], &Options::default());
+        assert!(findings.iter().any(|finding| finding.rule == Rule::UnknownInputsSkipped));
+    }
+}

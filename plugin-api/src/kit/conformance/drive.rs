@@ -101,8 +101,6 @@ impl Upstream {
 pub(super) struct Beside {
     /// A tick before each piece of an answer.
     pub(super) ticks: bool,
-    /// Pieces of an answer to a request that was never sent.
-    pub(super) strays: bool,
     /// Inputs of a kind that does not exist yet.
     pub(super) unknown: bool,
     /// After how many inputs the client goes away.
@@ -172,9 +170,6 @@ const MAX_OUTPUT: usize = 256 << 20;
 
 /// A kind of input that no contract has.
 const UNKNOWN_KIND: u32 = 0x7fff_0001;
-
-/// A request that no exchange sends.
-const STRAY: RequestNumber = 77_777;
 
 impl<'a> Drive<'a> {
     pub(super) fn new(
@@ -265,12 +260,6 @@ impl<'a> Drive<'a> {
     fn noise(&mut self) {
         if self.beside.ticks {
             self.plain(&Input::Tick);
-        }
-        if self.beside.strays && !self.trace.ended() {
-            self.plain(&Input::Body { request: STRAY, bytes: b"stray" });
-        }
-        if self.beside.strays && !self.trace.ended() {
-            self.plain(&Input::End { request: STRAY });
         }
         if self.beside.unknown && !self.trace.ended() {
             let message = Message::new(UNKNOWN_KIND).a(1).text(b"from a newer host");

@@ -45,6 +45,8 @@ pub(super) struct Probes<'a> {
     random: Random,
     pub(super) findings: Vec<Finding>,
     pub(super) tried: BTreeSet<Rule>,
+    /// Operations that break a rule before anything is answered; nothing more can be seen of them.
+    hopeless: BTreeSet<&'static str>,
 }
 
 /// An operation and an answer to it.
@@ -71,7 +73,8 @@ impl<'a> Probes<'a> {
     ) -> Self {
         let random = Random::new(options.seed);
         let (findings, tried) = (Vec::new(), BTreeSet::new());
-        Self { subject, manifest, fixtures, options, random, findings, tried }
+        let hopeless = BTreeSet::new();
+        Self { subject, manifest, fixtures, options, random, findings, tried, hopeless }
     }
 
     pub(super) fn all(&mut self) {
@@ -180,9 +183,6 @@ impl<'a> Probes<'a> {
 
     /// Asks for each capability: what is declared must be there, what is not must be refused.
     fn capabilities(&mut self) {
-        if !self.wants(&[Rule::UndeclaredIsAbsent]) {
-            return;
-        }
         for capability in Capability::ALL {
             let Some(operation) = sample(*capability) else { continue };
             let ask = self.ask(operation);
@@ -190,12 +190,17 @@ impl<'a> Probes<'a> {
             let unsupported = matches!(&trace.error, Some(e) if e.kind == ErrorKind::NotSupported);
             if self.has(*capability) {
                 self.note("start", &ask, &trace);
+                if trace.broken.is_some() {
+                    self.hopeless.insert(ask.operation.wire_name());
+                }
                 if let Some(error) = trace.error.filter(|_| unsupported) {
                     self.find(Rule::DeclaredIsImplemented, capability.as_str(), error.to_string());
                 }
             } else if !self.manifest.capabilities.contains(capability) {
                 self.tried.insert(Rule::UndeclaredIsAbsent);
-                if !unsupported {
+                if trace.broken.is_some() {
+                    self.note("start", &ask, &trace);
+                } else if !unsupported {
                     let detail = format!("the exchange {}", trace.end());
                     self.find(Rule::UndeclaredIsAbsent, capability.as_str(), detail);
                 }
@@ -262,12 +267,13 @@ impl<'a> Probes<'a> {
         made.push(("a list".into(), Operation::ListModels(ListModels::default()), JSON, list));
         let mut cases = Vec::new();
         for (label, operation, media_type, body) in made {
-            if !self.has(capability_of(&operation)) {
+            let hopeless = self.hopeless.contains(operation.wire_name());
+            if hopeless || !self.has(capability_of(&operation)) {
                 continue;
             }
             let ask = self.ask(operation);
             let answer = Upstream::new(200, media_type, &body);
-            let plain = self.run(&label, &ask, &[answer.clone()], Beside::default());
+            let plain = self.run(&label, &ask, std::slice::from_ref(&answer), Beside::default());
             if plain.broken.is_some() {
                 continue;
             }
@@ -321,7 +327,6 @@ impl<'a> Probes<'a> {
             }
             for (rule, beside) in [
                 (Rule::StrayTicksIgnored, Beside { ticks: true, ..Beside::default() }),
-                (Rule::StrayAnswersIgnored, Beside { strays: true, ..Beside::default() }),
                 (Rule::UnknownInputsSkipped, Beside { unknown: true, ..Beside::default() }),
             ] {
                 self.tried.insert(rule);
@@ -475,6 +480,7 @@ impl<'a> Probes<'a> {
     fn asks(&self) -> Vec<(&'static str, Ask)> {
         let all = Capability::ALL.iter().filter(|capability| self.has(**capability));
         let asks = all.filter_map(|capability| sample(*capability));
+        let asks = asks.filter(|operation| !self.hopeless.contains(operation.wire_name()));
         asks.map(|operation| (operation.name(), self.ask(operation))).collect()
     }
 
@@ -588,7 +594,8 @@ impl<'a> Probes<'a> {
                 }
             }
         }
-        if !self.wants(&[Rule::HugeLineFails]) || !self.has(Capability::Chat) {
+        let chats = self.has(Capability::Chat) && !self.hopeless.contains("chat");
+        if !self.wants(&[Rule::HugeLineFails]) || !chats {
             return;
         }
         let ask = self.ask(Operation::Chat(Box::new(hello())));
@@ -606,7 +613,7 @@ impl<'a> Probes<'a> {
 
     /// Answers with lists that repeat themselves.
     fn lists(&mut self) {
-        if !self.has(Capability::Models) {
+        if !self.has(Capability::Models) || self.hopeless.contains("list_models") {
             return;
         }
         let ask = self.ask(Operation::ListModels(ListModels::default()));
@@ -686,7 +693,11 @@ fn sample(capability: Capability) -> Option<Operation> {
         Capability::Models => Operation::ListModels(ListModels::default()),
         Capability::Embeddings => Operation::Embed(embed()),
         Capability::TokenCount => Operation::CountTokens(Box::new(hello())),
-        Capability::Contexts => Operation::ListContextChunks(ListContextChunks::default()),
+        Capability::Contexts => {
+            // A vendor may list what a conversation holds and not the conversations.
+            let context = Some("conv_check".into());
+            Operation::ListContextChunks(ListContextChunks { context, ..Default::default() })
+        }
         Capability::ApiKey => Operation::TestConnection,
         Capability::OAuth | Capability::HandlesSecrets => return None,
     })

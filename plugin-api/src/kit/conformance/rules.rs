@@ -316,9 +316,6 @@ rules! {
     StrayTicksIgnored = "stray-ticks-ignored", Exchange:
         "A tick that nobody asked for changes nothing.",
         "Compare `now` with the time that was asked for.";
-    StrayAnswersIgnored = "stray-answers-ignored", Exchange:
-        "A piece of an answer to another request changes nothing.",
-        "Compare the input's request number with the one that `Outbox::send` gave.";
     UnknownInputsSkipped = "unknown-inputs-skipped", Exchange:
         "An input of a kind that a newer contract added is skipped.",
         "Let `plugin-api` read inputs; end a `match` on them with `_ => {}`.";
