@@ -7,6 +7,7 @@ mod ask;
 mod authority;
 mod browser;
 mod chat;
+mod check;
 mod cli;
 mod config;
 mod contract;

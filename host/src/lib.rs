@@ -2,11 +2,12 @@
 //!
 //! [`cli`] is the edge; [`maestro`] is the universal interface that it (and an embedding program)
 //! calls; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is the life of a
-//! library; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens; [`session`] keeps named logins; [`transport`] is the only
+//! library; [`contract`] checks one against every rule; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens; [`session`] keeps named logins; [`transport`] is the only
 //! place that touches the network.
 
 pub mod cli;
 pub mod config;
+pub mod contract;
 pub mod exchange;
 pub mod home;
 pub mod import;

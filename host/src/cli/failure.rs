@@ -55,6 +55,9 @@ pub(super) enum Failure {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// A plugin breaks a rule, and all about it has been printed.
+    #[error("the plugin breaks a rule")]
+    Nonconforming,
     /// It failed, and all about it has been printed.
     #[error("failed")]
     Said,
@@ -86,6 +89,7 @@ impl Failure {
             Self::Maestro(error) | Self::Rejected(error) => error.exit_code(),
             Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Request { .. } | Self::Other(_) | Self::Said => 1,
+            Self::Nonconforming => 4,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
@@ -94,7 +98,7 @@ impl Failure {
 
     /// Returns whether anything has to be printed about it.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Said)
+        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Said | Self::Nonconforming)
     }
 
     /// Returns what to do about it.
@@ -118,6 +122,7 @@ impl Failure {
             Self::Request { .. } | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
+            Self::Nonconforming => "plugin",
         }
     }
 

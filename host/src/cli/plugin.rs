@@ -1,5 +1,7 @@
 //! `maestro plugin`: the files behind the providers.
 
+mod check;
+
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     maestro::{Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust`.
+/// `maestro plugin list|inspect|check|trust|untrust`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -40,6 +42,8 @@ enum PluginCommand {
         #[arg(value_name = "FILE-or-ID")]
         plugin: String,
     },
+    /// Check a plugin against every rule of the contract
+    Check(check::CheckArgs),
     /// Let the present bytes of a plugin run inside `maestro`
     Trust {
         /// A plugin's id
@@ -69,6 +73,7 @@ pub(super) fn run(args: PluginArgs, maestro: &Maestro, output: &Output) -> Outco
             let plugin = maestro.inspect_plugin(&plugin)?;
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
+        PluginCommand::Check(args) => check::run(&args, maestro, output),
         PluginCommand::Trust { plugin } => {
             let trusted = maestro.trust_plugin(&plugin)?;
             if output.is_json() {
