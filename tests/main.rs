@@ -8,6 +8,7 @@ mod authoring;
 mod authority;
 mod browser;
 mod chat;
+mod check;
 mod cli;
 mod config;
 mod contract;

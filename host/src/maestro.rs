@@ -8,6 +8,7 @@
 mod ask;
 mod asking;
 mod catalog;
+mod check;
 mod choice;
 mod clients;
 mod conversations;

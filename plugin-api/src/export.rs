@@ -32,6 +32,7 @@ use crate::{
     error::{ErrorKind, ProviderError},
     exchange::{Exchange, Outbox, RequestNumber, Timestamp},
     instance::Instance,
+    kit::conformance::{Rule, Stepped, Steps, Subject},
     operation::{Operation, Reply},
     provider::{
         ApiKeyProvider, ContextProvider, EmbeddingProvider, ModelProvider, OAuthProvider, Opened,
@@ -176,6 +177,62 @@ impl Emit for Ending<'_> {
             (self.ended, self.broken) = (true, true);
             let error = ProviderError::new(ErrorKind::Protocol, error.to_string());
             let _ = self.to.send(Output::Fail(&error));
+        }
+    }
+}
+
+/// A plugin in this very process, for its own tests. Panics are caught as in a library, and printed,
+/// because the hook is the test's.
+pub(crate) struct InProcess<P>(std::marker::PhantomData<P>);
+
+impl<P> Default for InProcess<P> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<P: Exported> Subject for InProcess<P> {
+    fn open(&self) -> Box<dyn Steps + '_> {
+        let slot = Slot { state: State::Opened, next_request: 0 };
+        Box::new(Stepping::<P> { slot, plugin: std::marker::PhantomData })
+    }
+}
+
+struct Stepping<P> {
+    slot: Slot,
+    plugin: std::marker::PhantomData<P>,
+}
+
+impl<P: Exported> Steps for Stepping<P> {
+    fn step(&mut self, now: Timestamp, message: &Message<'_>) -> Stepped {
+        let mut gathered = Gathered::default();
+        let slot = &mut self.slot;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            slot.step::<P>(now, message, &mut gathered);
+        }));
+        if let Err(payload) = caught {
+            gathered.emit(Output::Fail(&panic_error(&*payload)));
+        }
+        gathered.0
+    }
+}
+
+/// Reads outputs as a host would.
+#[derive(Default)]
+struct Gathered(Stepped);
+
+impl Emit for Gathered {
+    fn emit(&mut self, output: Output<'_>) {
+        let into = &mut self.0;
+        let sent = codec::encode_output(output, |message| {
+            into.bytes += message.text.len() + message.ext.len();
+            match codec::decode_output(message) {
+                Ok(effect) => into.effects.extend(effect),
+                Err(error) => into.broken = Some((Rule::WellFormedMessages, error.to_string())),
+            }
+        });
+        if let Err(error) = sent {
+            into.broken = Some((Rule::WellFormedMessages, error.to_string()));
         }
     }
 }
@@ -341,9 +398,7 @@ macro_rules! export_plugin {
             )]
             static MANIFEST: [u8; LEN] = json_bytes(&SPEC, CAPABILITIES, PANIC);
 
-            struct Library;
-
-            impl Exported for Library {
+            impl Exported for $plugin {
                 const MANIFEST: &'static [u8] = &MANIFEST;
 
                 fn open(instance: &Instance, operation: Operation) -> Opened {
@@ -360,7 +415,7 @@ macro_rules! export_plugin {
             }
 
             extern "C" fn construct() -> $crate::export::abi_stable::library::RootModuleResult {
-                Root::<Library>::construct()
+                Root::<$plugin>::construct()
             }
 
             // The name that abi_stable gives to the header of every library; a test of plugin-api

@@ -4,10 +4,11 @@
 //! [`paginate()`] follows pages; [`body`] writes JSON around the host's blobs and [`native`] around a
 //! client's own body; [`stream`] reads server-sent events or NDJSON as they come; [`failure`] turns
 //! HTTP answers into typed errors, [`time`] the vendors' timestamps into numbers; [`replay`] runs an
-//! exchange against recorded bytes, in tests.
+//! exchange against recorded bytes, in tests, and [`conformance`] checks a plugin against every rule.
 
 pub mod body;
 pub mod call;
+pub mod conformance;
 pub mod failure;
 pub mod native;
 pub mod ndjson;

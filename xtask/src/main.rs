@@ -3,6 +3,7 @@
 mod bench;
 mod dist;
 mod quickstart;
+mod rules;
 mod run;
 mod sdk;
 mod upstream;
@@ -17,6 +18,7 @@ cargo xtask test [FILTER…]        builds what the tests load, then passes ever
 cargo xtask dist                  builds the host and the bundled plugins into dist/
 cargo xtask install --prefix P    puts dist/ below P: P/bin/maestro, P/lib/maestro/plugins,
                                   P/share/maestro/sdk
+cargo xtask rules                 writes a page for each rule of conformance into docs/rules/
 cargo xtask bench                 measures the budgets and prints them beside their goals
 ";
 
@@ -38,6 +40,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         ["test", filter @ ..] => run::test(filter),
         ["dist"] => dist::dist().map(drop),
         ["install", "--prefix", prefix] => dist::install(prefix.as_ref()),
+        ["rules"] => rules::rules(),
         ["bench"] => bench::bench(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

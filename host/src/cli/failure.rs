@@ -70,6 +70,9 @@ pub(super) enum Failure {
     /// A tool that was run failed; it has said why itself.
     #[error("the tool ended with status {0}")]
     Child(u8),
+    /// A plugin breaks a rule, and all about it has been printed.
+    #[error("the plugin breaks a rule")]
+    Nonconforming,
     /// It failed, and all about it has been printed.
     #[error("failed")]
     Said,
@@ -122,6 +125,7 @@ impl Failure {
             Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Authoring(error) if error.is_usage() => 2,
             Self::Authoring(_) | Self::Request { .. } | Self::Other(_) | Self::Said => 1,
+            Self::Nonconforming => 4,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
@@ -131,7 +135,14 @@ impl Failure {
 
     /// Returns whether anything has to be printed about it.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::BrokenPipe | Self::Interrupted | Self::Child(_) | Self::Said)
+        matches!(
+            self,
+            Self::BrokenPipe
+                | Self::Interrupted
+                | Self::Child(_)
+                | Self::Said
+                | Self::Nonconforming
+        )
     }
 
     /// Returns what to do about it.
@@ -165,6 +176,7 @@ impl Failure {
             Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
+            Self::Nonconforming => "plugin",
         }
     }
 

@@ -6,6 +6,7 @@
 //! server-sent events, each of them text, until `[DONE]`; `GET {base_url}/models` with a list of ids.
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod fault;
 mod oauth;
 
@@ -33,6 +34,7 @@ impl Provider for Faulty {
         .instances(true)
         .settings(&[
             SettingSpec::text("models_fault").help("what is wrong with a list of models"),
+            SettingSpec::text("fault").help("what goes wrong in a chat that does not say"),
             SettingSpec::text("issuer").help("authorization server of `faulty-issuer`"),
             SettingSpec::text("auth_url").help("where the authorization server is"),
         ])
@@ -87,7 +89,11 @@ impl Provider for Faulty {
 
 impl StreamingProvider for Faulty {
     fn stream_chat(&self, instance: &Instance, request: ChatRequest) -> Opened {
-        let asked = request.options.get("fault").and_then(|fault| fault.as_str()).unwrap_or("none");
+        let chosen = request.options.get("fault").and_then(|fault| fault.as_str());
+        let asked = chosen.unwrap_or(match instance.text("fault") {
+            "" => "none",
+            set => set,
+        });
         let Some(fault) = Fault::ALL.iter().copied().find(|fault| fault.as_str() == asked) else {
             let known: Vec<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
             let message = format!("no fault `{asked}`; known: {}", known.join(", "));
@@ -95,6 +101,9 @@ impl StreamingProvider for Faulty {
         };
         assert!(fault != Fault::PanicInOpen, "opened badly");
         let said = request.last_user_text();
+        if conformance::CHOSEN.contains(&fault) {
+            return conformance::open(instance, &request, fault);
+        }
         if fault == Fault::FloodOfRequests {
             return Ok(Box::new(Again(HttpRequest::get(instance.url("/again")))));
         }
@@ -113,16 +122,22 @@ impl ModelProvider for Faulty {
             "events" => return Ok(kit::say("models? which models?")),
             "no-value" => return Ok(Box::new(Nothing)),
             "two-values" => return Ok(Box::new(Twice)),
+            "pages" => return Ok(Box::new(Again(HttpRequest::get(instance.url("/models"))))),
             _ => {}
         }
         if instance.base_url.is_empty() {
             return Ok(kit::ready(Reply::Models(Models::new(vec![Model::new("rude")]))));
         }
-        Ok(kit::call(HttpRequest::get(instance.url("/models")), |response| {
+        let nameless = instance.text("models_fault") == "nameless";
+        Ok(kit::call(HttpRequest::get(instance.url("/models")), move |response| {
             if !response.is_success() {
                 return Err(response.failure());
             }
-            let ids: Vec<String> = response.json()?;
+            let mut ids: Vec<String> = response.json()?;
+            if !nameless {
+                ids.retain(|id| !id.is_empty());
+                ids.dedup();
+            }
             Ok(Reply::Models(Models::new(ids.into_iter().map(Model::new).collect())))
         }))
     }
@@ -249,8 +264,15 @@ struct Again(HttpRequest);
 
 impl Exchange for Again {
     fn step(&mut self, _: Timestamp, input: Input<'_>, out: &mut Outbox<'_>) {
-        if let Input::Start { .. } | Input::End { .. } = input {
-            out.send(&self.0);
+        match input {
+            Input::Start { .. } | Input::End { .. } => {
+                out.send(&self.0);
+            }
+            Input::TransportFailed { .. } => {
+                out.fail(&ProviderError::new(ErrorKind::Connection, "the network failed"));
+            }
+            Input::Cancel => out.fail(&ProviderError::new(ErrorKind::Cancelled, "cancelled")),
+            _ => {}
         }
     }
 }

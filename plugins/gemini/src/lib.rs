@@ -75,12 +75,18 @@ impl ModelProvider for Gemini {
             None => first.clone(),
         };
         let (mut all, mut known) = (Vec::new(), BTreeSet::new());
+        let mut asked = request.page;
         Ok(kit::paginate(start, move |response| {
             let page = models::decode(&succeeded(&response)?.body)?;
             all.extend(page.models.into_iter().filter(|model| known.insert(model.id.clone())));
             Ok(match page.next {
-                Some(next) => Page::Next(Box::new(first.clone().query("pageToken", &next))),
-                None => Page::Last(Reply::models(std::mem::take(&mut all))),
+                // A server that ignores `pageToken` would show its first page for ever.
+                Some(next) if asked.as_ref() != Some(&next) => {
+                    let page = first.clone().query("pageToken", &next);
+                    asked = Some(next);
+                    Page::Next(Box::new(page))
+                }
+                _ => Page::Last(Reply::models(std::mem::take(&mut all))),
             })
         }))
     }

@@ -4,6 +4,7 @@
 //! [`replay`] runs a recording again.
 
 mod author;
+mod check;
 mod replay;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::{
     maestro::{InstalledPlugin, Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|trust|untrust|quarantine|install|remove|new|build|replay`.
+/// `maestro plugin list|inspect|check|trust|untrust|quarantine|install|remove|new|build|replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -56,6 +57,8 @@ enum PluginCommand {
         #[arg(value_name = "FILE-or-ID")]
         plugin: String,
     },
+    /// Check a plugin against every rule of the contract
+    Check(check::CheckArgs),
     /// Let the present bytes of a plugin run inside `maestro`
     Trust {
         /// A plugin's id
@@ -111,6 +114,7 @@ pub(super) fn run(
             output.either(|| Document::new().with("plugin", &plugin), sheet(&plugin))
         }
         PluginCommand::Quarantine(args) => plugin_quarantine::run(args, &open()?, output),
+        PluginCommand::Check(args) => check::run(&args, &open()?, output),
         PluginCommand::Trust { plugin } => {
             let trusted = open()?.trust_plugin(&plugin)?;
             if output.is_json() {

@@ -304,11 +304,15 @@ impl fmt::Debug for WorkerExchange {
 impl WorkerExchange {
     /// Gives the exchange its next input. [`answer`](Self::answer) must follow before the next.
     pub fn give(&mut self, now: Timestamp, input: &Input<'_>, opening: &PackedOpening) {
+        encode_input(input, opening, |message| self.give_message(now, message));
+    }
+
+    /// Gives the exchange a message, of whatever kind. [`answer`](Self::answer) must follow before the
+    /// next.
+    pub fn give_message(&mut self, now: Timestamp, message: &Message<'_>) {
         self.frame.clear();
         let (frame, id) = (&mut self.frame, self.id);
-        let put = encode_input(input, opening, |message| {
-            frame::put(frame, what::STEP, id, now.0, message)
-        });
+        let put = frame::put(frame, what::STEP, id, now.0, message);
         let shared = &self.worker.shared;
         let mut state = shared.lock();
         let line = state.line.clone();
