@@ -183,7 +183,7 @@ fn only_the_answer_to_this_login_ends_it() {
     assert_eq!(
         error_of(&output),
         "the login at `faulty-issuer` failed\n\
-         nobody finished the login in the browser within 1 min\n\
+         nobody finished the login in the browser within 1 s\n\
          the answer does not belong to this login: its `state` is not the one that was sent\n\
          finish the login in the page that this command opened last; an older tab does not count"
     );
@@ -203,7 +203,7 @@ fn what_fails_replaces_nothing() {
         (Reply::json(400, replayed), 3, "`invalid_grant` (… was used)\na code works once"),
         (Reply::json(401, r#"{"error":"invalid_client"}"#), 2, "check `client_id` in `[providers."),
         (Reply::new(200, "text/html").piece("<p>hi</p>"), 3, "found `text/html`"),
-        (Reply::json(503, ""), 1, "HTTP status 503"),
+        (Reply::json(503, ""), 1, "HTTP 503, no reason given"),
         (Reply::nothing().close(), 1, "the token endpoint did not answer"),
     ] {
         vendor.state().instead.push(reply);

@@ -149,8 +149,8 @@ pub(super) fn refusal(
         let now = Timestamp(u64::try_from(super::local_now_s()).unwrap_or_default() * 1000);
         let retry_after = retry_after_ms(headers, now).map(Duration::from_millis);
         let message = match code.as_str() {
-            "" => format!("HTTP status {status}"),
-            code => format!("HTTP status {status}, `{code}`"),
+            "" => format!("HTTP {status}, no reason given"),
+            code => format!("HTTP {status}, `{code}`"),
         };
         return TokenError::Transient { status: Some(status), retry_after, message };
     }

@@ -271,8 +271,7 @@ impl Attempt {
                 });
                 let Ok(answered) = timeout(patience, waiting).await else {
                     let refused = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-                    let minutes = patience.as_secs().div_ceil(60);
-                    return (Err(LoginError::Timeout { minutes, refused }), None);
+                    return (Err(LoginError::Timeout { patience, refused }), None);
                 };
                 let granted = match answered.callback {
                     Ok(callback) => redeem.code(callback).await,
