@@ -3,6 +3,7 @@
 mod client;
 mod guarding;
 mod sdks;
+mod serving;
 mod streaming;
 
 use serde_json::{Value, json};

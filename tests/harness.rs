@@ -169,22 +169,28 @@ impl Test {
     }
 
     fn start(&self, args: &[OsString], stdin: &[u8]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_maestro"))
-            .args(args)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_maestro"));
+        command.args(args).stdin(Stdio::piped());
+        let mut running = self.command(command);
+        let (mut pipe, input) = (running.child.stdin.take().unwrap(), stdin.to_vec());
+        // A command that reads nothing closes the pipe, which is no failure.
+        thread::spawn(move || drop(pipe.write_all(&input)));
+        running
+    }
+
+    /// Starts another program with the same home and environment; stdin is as it was set.
+    pub(crate) fn command(&self, mut command: Command) -> Running {
+        let mut child = command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(profile_env())
             .env("MAESTRO_HOME", self.home())
             .envs(&self.env)
             .current_dir(self.home())
-            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (mut pipe, input) = (child.stdin.take().unwrap(), stdin.to_vec());
-        // A command that reads nothing closes the pipe, which is no failure.
-        thread::spawn(move || drop(pipe.write_all(&input)));
         let stdout = Stream::of(child.stdout.take().unwrap());
         let stderr = Stream::of(child.stderr.take().unwrap());
         Running { child, stdout, stderr }

@@ -76,6 +76,9 @@ pub struct ProviderConfig {
     /// Whether keys may travel over plain http beyond this machine.
     #[serde(default)]
     pub allow_plain_http: bool,
+    /// Whether link-local addresses and clouds' metadata services may be asked.
+    #[serde(default)]
+    pub allow_metadata: bool,
     /// Settings of the plugin; checked against its manifest.
     #[serde(flatten)]
     pub settings: BTreeMap<String, toml::Value>,
@@ -320,6 +323,18 @@ pub struct ServeConfig {
     pub heartbeat_ms: u64,
     /// How long streams may go on after the gateway was told to stop.
     pub drain_ms: u64,
+    /// What the gateway's own TLS needs.
+    pub tls: Option<ServeTls>,
+}
+
+/// `[serve.tls]`: PEM files, read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeTls {
+    /// The certificate, and those between it and its authority.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl Default for ServeConfig {
@@ -335,6 +350,7 @@ impl Default for ServeConfig {
             body_timeout_ms: 120_000,
             heartbeat_ms: 15_000,
             drain_ms: 30_000,
+            tls: None,
         }
     }
 }

@@ -44,10 +44,39 @@ impl Gateway {
 
     pub(super) fn start_with(test: &Test, more: &[&str]) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied());
-        let running = test.begin(args, "");
+        Self::of(test.begin(args, ""))
+    }
+
+    /// Takes a gateway that was started some other way.
+    pub(super) fn of(running: Running) -> Self {
         let url = running.first_line();
-        assert!(url.starts_with("http://"), "no gateway: {}", running.wait().stderr);
+        assert!(url.contains(':'), "no gateway: {}", running.wait().stderr);
         Self { running: Some(running), url }
+    }
+
+    /// Returns its process.
+    pub(super) fn process(&self) -> rustix::process::Pid {
+        let id = self.running.as_ref().expect("it runs").id();
+        rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap()
+    }
+
+    /// Returns how much memory it has, in KiB.
+    pub(super) fn resident(&self) -> usize {
+        let status = format!("/proc/{}/status", self.process().as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Waits until it has said something in its log.
+    pub(super) fn wait_for_stderr(&self, text: &str) -> String {
+        self.running.as_ref().expect("it runs").wait_for_stderr(text)
+    }
+
+    /// Ends it in whatever way, and returns how it ended.
+    pub(super) fn killed_by(mut self, signal: rustix::process::Signal) -> Output {
+        rustix::process::kill_process(self.process(), signal).unwrap();
+        self.running.take().expect("it runs").wait()
     }
 
     pub(super) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -82,12 +111,6 @@ impl Gateway {
         Self::write(connection, method, path, headers, body.as_ref())
     }
 
-    /// Asks for something, unless nobody listens.
-    pub(super) fn try_send(&self, path: &str, body: &str) -> Option<Connection> {
-        let connection = self.try_connect().ok()?;
-        Some(Self::write(connection, "POST", path, &[], body.as_bytes()))
-    }
-
     fn write(
         mut connection: Connection,
         method: &str,
@@ -113,7 +136,7 @@ impl Gateway {
         self.try_connect().unwrap()
     }
 
-    fn try_connect(&self) -> io::Result<Connection> {
+    pub(super) fn try_connect(&self) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.url.trim_start_matches("http://"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Connection { stream, read: Vec::new() })
@@ -166,6 +189,26 @@ impl Connection {
         }
     }
 
+    /// Asks on a connection that stays open, and reads this answer alone.
+    pub(super) fn ask_again(&mut self, path: &str, body: &str) -> Answer {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.read.clear();
+        if self.stream.write_all(head.as_bytes()).is_err() {
+            return Answer::default();
+        }
+        let mut buffer = [0; 4096];
+        while !is_whole(&self.read) {
+            match self.stream.read(&mut buffer) {
+                Ok(read) if read > 0 => self.read.extend_from_slice(&buffer[..read]),
+                _ => break,
+            }
+        }
+        parse(&self.read)
+    }
+
     /// Reads to the end of the connection.
     pub(super) fn finish(&mut self) -> Answer {
         // A reset after the answer is one that came too early for our long body.
@@ -177,6 +220,14 @@ impl Connection {
     pub(super) fn leave(self) {
         self.stream.shutdown(Shutdown::Both).unwrap();
     }
+}
+
+/// Reports whether an answer has come to the end that it declares.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let answer = parse(bytes);
+    let declared = answer.header("content-length").parse::<usize>();
+    declared.map_or_else(|_| bytes.ends_with(b"\r\n0\r\n\r\n"), |n| bytes.len() >= end + 4 + n)
 }
 
 fn parse(bytes: &[u8]) -> Answer {

@@ -4,17 +4,13 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use super::{CHAT, chat, client::Gateway, home, says, word};
+use super::{CHAT, chat, client::Gateway, home, word};
 use crate::{
     harness::Test,
     upstream::{Gate, Reply, Upstream},
@@ -197,35 +193,4 @@ fn a_stream_that_does_not_end_is_cut_at_the_deadline() {
     let output = gateway.end();
     assert!(output.stderr.contains("1 connections were cut"), "{}", output.stderr);
     upstream.wait_for_closed(1);
-}
-
-#[test]
-fn under_load_nothing_that_was_accepted_fails() {
-    let upstream = Upstream::start(|_| says(&["red ", "green"]));
-    let test = home(&upstream, LISTED);
-    for _ in 0..5 {
-        let gateway = Arc::new(Gateway::start(&test));
-        let done = Arc::new(AtomicUsize::new(0));
-        let clients: Vec<_> = (0..8)
-            .map(|at| {
-                let (gateway, done) = (Arc::clone(&gateway), Arc::clone(&done));
-                // Until nobody listens any more.
-                thread::spawn(move || {
-                    while let Some(mut client) = gateway.try_send(CHAT, &chat("lab/m", at % 2 == 0))
-                    {
-                        let answer = client.finish();
-                        assert_eq!(answer.status, 200, "{answer:?}");
-                        assert!(answer.body.contains("green"), "{answer:?}");
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        while done.load(Ordering::Relaxed) < 40 {
-            thread::yield_now();
-        }
-        gateway.terminate();
-        let results: Vec<_> = clients.into_iter().map(thread::JoinHandle::join).collect();
-        assert!(results.into_iter().all(|result| result.is_ok()));
-    }
 }

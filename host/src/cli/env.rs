@@ -40,6 +40,8 @@ pub(super) enum Settings {
     GeminiCli,
     /// aider
     Aider,
+    /// Open WebUI
+    OpenWebui,
 }
 
 impl Settings {
@@ -52,6 +54,7 @@ impl Settings {
             Self::Claude => "claude",
             Self::GeminiCli => "gemini-cli",
             Self::Aider => "aider",
+            Self::OpenWebui => "open-webui",
         }
     }
 
@@ -69,6 +72,9 @@ impl Settings {
             }
             Self::Aider => {
                 vec![("OPENAI_API_BASE", format!("{base}/v1")), ("OPENAI_API_KEY", key())]
+            }
+            Self::OpenWebui => {
+                vec![("OPENAI_API_BASE_URL", format!("{base}/v1")), ("OPENAI_API_KEY", key())]
             }
             Self::Anthropic => vec![("ANTHROPIC_BASE_URL", base), ("ANTHROPIC_API_KEY", key())],
             Self::Claude => vec![
@@ -101,7 +107,14 @@ pub(super) fn run(args: &EnvArgs, config: &Config, output: &Output) -> Outcome {
     {
         return Err(Failure::Usage { message: error.to_string(), hint: error.hint() });
     }
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.serve.listen));
+    let scheme = if config.serve.tls.is_some() { "https" } else { "http" };
+    let url = args.url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.serve.listen));
+    if url.ends_with(&config.serve.listen) && config.serve.listen.starts_with("unix:") {
+        return Err(Failure::Usage {
+            message: format!("a base URL cannot name `{}`", config.serve.listen),
+            hint: Some("start another gateway with `--listen HOST:PORT`, and pass `--url`".into()),
+        });
+    }
     let variables = tool.variables(url.trim_end_matches('/'), args.session.as_deref());
     if output.is_json() {
         let map: serde_json::Map<_, _> =

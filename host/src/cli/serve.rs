@@ -18,8 +18,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(super) struct ServeArgs {
-    /// Where to listen; `[serve] listen` otherwise, and 127.0.0.1:4141 without one
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where to listen: HOST:PORT or unix:PATH; `[serve] listen` otherwise, and 127.0.0.1:4141
+    /// without one
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Listen beyond this machine although nothing is encrypted: a proxy before it does that
     #[arg(long)]
@@ -39,24 +40,46 @@ A session is chosen by the model's name, the header `x-maestro-session`, or a ba
 with `/s/NAME`. On this machine's own address no key is needed until one is made with
 `maestro keys create`.
 
+Beyond this machine it listens only with client keys, and with a certificate (`cert` and `key` in
+`[serve.tls]`, read again when they change) or `--plaintext`. `unix:PATH` is a socket for this user
+alone. Sockets that a service manager has opened (LISTEN_FDS) are taken unless `--listen` is given.
+
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
-one ends it at once.";
+one ends it at once. SIGHUP has it look at plugins and certificate again.";
 
 /// Runs the command.
 pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> Outcome {
     allow_many_connections();
     // Before anything is printed: whoever reads the address may stop us at once.
     let stop = stop_signal()?;
-    let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
+    let mut reload = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
     let keyless = maestro.list_client_keys().await?.is_empty();
-    let server = Server::bind(maestro, &address, args.plaintext).await?;
-    let url = format!("http://{}", server.address());
+    let lent = match args.listen {
+        None => Server::activated(maestro.clone(), args.plaintext).await?,
+        Some(_) => None,
+    };
+    let server = match lent {
+        Some(server) => server,
+        None => {
+            let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
+            Server::bind(maestro.clone(), &address, args.plaintext).await?
+        }
+    };
+    let url = server.url();
     let document = || Document::new().with("url", &url).with("keyless", &keyless);
     output.either(document, format_args!("{url}\n"))?;
     for line in banner(&url, keyless) {
         output.note(&line);
     }
+    let certificate = server.certificate();
+    let reloading = tokio::spawn(async move {
+        while reload.recv().await.is_some() {
+            certificate();
+            maestro.reload_plugins();
+        }
+    });
     let cut = server.run(stop).await;
+    reloading.abort();
     if cut > 0 {
         output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
     }
@@ -71,11 +94,17 @@ fn banner(url: &str, keyless: bool) -> Vec<String> {
         "put a client key where `maestro` stands as one"
     };
     let mut lines = vec![format!("the gateway listens; {key}")];
+    if url.starts_with("unix:") {
+        lines.push("  curl --unix-socket PATH http://localhost/v1/models".to_owned());
+        lines.push("only this user may connect; Ctrl-C stops".to_owned());
+        return lines;
+    }
     for settings in [Settings::OpenAi, Settings::Anthropic, Settings::Gemini] {
         let pairs = settings.variables(url, None).into_iter();
         let shown: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
         lines.push(format!("  export {}", shown.join(" ")));
     }
+    lines.push("or run a tool with them: `maestro launch claude`, `codex` or `gemini`".to_owned());
     lines.push("for more tools see `maestro env`; Ctrl-C stops".to_owned());
     lines
 }

@@ -1,6 +1,6 @@
 //! The gateway: clients that speak a vendor's dialect on one side, any provider on the other.
 //!
-//! Here live the server (`server`), what a path means (`route`), who may call (`guard`, `auth`), the
+//! Here live the server (`server`; `listener`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
 //! client's half of each dialect behind one seam (`dialect`), and the answers: `chat` and its
 //! `stream`, `models`, `values` for what comes in one piece. Here does *not* live anything about
 //! providers, sessions or the choice between them: that is the facade's, [`Maestro`].
@@ -13,14 +13,17 @@
 mod auth;
 mod body;
 mod chat;
+mod connection;
 mod dialect;
 mod failure;
 mod guard;
+mod listener;
 mod models;
 mod record;
 mod route;
 pub mod server;
 mod stream;
+mod tls;
 mod values;
 
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 
 pub use server::{Private, Server, StartError};
+pub use tls::TlsError;
 
 use self::{
     auth::{Entry, Rates},

@@ -1,4 +1,4 @@
-//! Listening, connections, and the end of both.
+//! Connections, from the first to the end of the gateway.
 
 use std::{
     convert::Infallible,
@@ -18,12 +18,20 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
 use tokio::{
-    net::{TcpListener, TcpStream, lookup_host},
+    net::lookup_host,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
-use super::{Gateway, auth::Entry};
+use super::{
+    Gateway,
+    auth::Entry,
+    connection::{Answer, Connection, Plain, Traffic, Wire},
+    listener::{Listener, unix_path},
+    tls::{self, Certificate, TlsError},
+};
 use crate::{
     config::ServeConfig,
     maestro::{Error, Maestro},
@@ -43,7 +51,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// Others than this machine could call, unencrypted.
-    #[error("`{address}` can be reached from other machines, and the gateway speaks no TLS itself")]
+    #[error(
+        "`{address}` can be reached from other machines, and `[serve.tls]` names no certificate"
+    )]
     Exposed {
         /// What was asked for.
         address: String,
@@ -54,6 +64,9 @@ pub enum StartError {
         /// What was asked for.
         address: String,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store cannot tell whether client keys exist.
     #[error(transparent)]
     Maestro(#[from] Error),
@@ -67,11 +80,18 @@ impl StartError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("stop what listens there, or choose another address with `--listen`".into())
             }
-            Self::Listen { .. } => Some("`--listen` takes HOST:PORT, port 0 for any".into()),
+            Self::Listen { address, .. } if unix_path(address).is_some() => {
+                Some("`--listen unix:PATH` takes a path in a folder that exists".into())
+            }
+            Self::Listen { .. } => {
+                Some("`--listen` takes HOST:PORT, port 0 for any, or `unix:PATH`".into())
+            }
             Self::Exposed { .. } => Some(
-                "put a proxy with TLS before it and pass `--plaintext`, or listen on 127.0.0.1"
+                "set `cert` and `key` in `[serve.tls]`, or put a proxy with TLS before it and pass \
+                 `--plaintext`, or listen on 127.0.0.1"
                     .into(),
             ),
+            Self::Tls(_) => Some("`[serve.tls]` takes PEM files: `cert`, the chain, and `key`".into()),
             Self::Keyless { .. } => Some("run `maestro keys create --name NAME` first".into()),
             Self::Maestro(error) => error.hint(),
         }
@@ -80,8 +100,8 @@ impl StartError {
 
 /// A gateway that listens.
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
+    tls: Option<(TlsAcceptor, Arc<Certificate>)>,
     gateway: Arc<Gateway>,
     settings: ServeConfig,
 }
@@ -89,6 +109,7 @@ pub struct Server {
 /// A gateway for one process, and the key that it is given.
 pub struct Private {
     server: Server,
+    address: SocketAddr,
     key: SecretString,
 }
 
@@ -96,7 +117,7 @@ impl Private {
     /// Returns where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.address
+        self.address
     }
 
     /// Returns the only key that it takes.
@@ -112,8 +133,8 @@ impl Private {
 }
 
 impl Server {
-    /// Listens, if that is safe: beyond this machine only with client keys, and only if `plaintext`
-    /// says that somebody else sees to the encryption.
+    /// Listens at `HOST:PORT` or `unix:PATH`, if that is safe: beyond this machine only with client
+    /// keys, and with a certificate unless `plaintext` says that somebody else sees to the encryption.
     ///
     /// # Errors
     ///
@@ -124,22 +145,45 @@ impl Server {
         plaintext: bool,
     ) -> Result<Self, StartError> {
         let listen = |source| StartError::Listen { address: address.to_owned(), source };
-        let resolved: Vec<SocketAddr> = lookup_host(address).await.map_err(listen)?.collect();
-        let exposed = resolved.iter().any(|address| !address.ip().is_loopback());
-        if exposed {
-            let address = address.to_owned();
-            if !plaintext {
-                return Err(StartError::Exposed { address });
-            }
-            if maestro.list_client_keys().await?.is_empty() {
-                return Err(StartError::Keyless { address });
-            }
+        if let Some(path) = unix_path(address) {
+            let listener = Listener::unix(path).map_err(listen)?;
+            return Self::of(maestro, vec![listener], plaintext).await;
         }
-        let listener = TcpListener::bind(resolved.as_slice()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let resolved: Vec<SocketAddr> = lookup_host(address).await.map_err(listen)?.collect();
+        // Before the port is open, so that nobody gets in meanwhile.
+        let exposed = resolved.iter().find(|address| !address.ip().is_loopback());
+        permit(&maestro, exposed.map(|_| address), plaintext).await?;
+        let listener = Listener::tcp(&resolved).await.map_err(listen)?;
+        Self::of(maestro, vec![listener], plaintext).await
+    }
+
+    /// Takes the sockets that a service manager has opened for this process; `None` if there are
+    /// none. They stay open when the gateway ends, and what waits in them is for the next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub async fn activated(maestro: Maestro, plaintext: bool) -> Result<Option<Self>, StartError> {
+        let listen = |source| StartError::Listen { address: "LISTEN_FDS".into(), source };
+        let listeners = Listener::lent().map_err(listen)?;
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        Self::of(maestro, listeners, plaintext).await.map(Some)
+    }
+
+    async fn of(
+        maestro: Maestro,
+        listeners: Vec<Listener>,
+        plaintext: bool,
+    ) -> Result<Self, StartError> {
+        let exposed = listeners.iter().find(|listener| listener.is_exposed()).map(Listener::name);
+        permit(&maestro, exposed.as_deref(), plaintext).await?;
         let settings = maestro.config().serve.clone();
-        let gateway = Arc::new(Gateway::new(maestro, Entry::Clients { keys_required: exposed }));
-        Ok(Self { listener, address, gateway, settings })
+        let tls = settings.tls.clone().map(tls::acceptor).transpose()?;
+        let entry = Entry::Clients { keys_required: exposed.is_some() };
+        let gateway = Arc::new(Gateway::new(maestro, entry));
+        Ok(Self { listeners, tls, gateway, settings })
     }
 
     /// Listens on a free port of this machine, for whoever is given the key, drawn for this once.
@@ -150,46 +194,116 @@ impl Server {
     pub async fn private(maestro: Maestro) -> Result<Private, StartError> {
         let drawn = || Ok(format!("{}{}", random::id()?, random::id()?));
         let key = drawn().map_err(|error| Error::from(SessionError::Random(error)))?;
-        let loopback = (Ipv4Addr::LOCALHOST, 0);
-        let listen = |source| StartError::Listen { address: "127.0.0.1:0".into(), source };
-        let listener = TcpListener::bind(loopback).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listen = |source| StartError::Listen { address: loopback.to_string(), source };
+        let listener = Listener::tcp(&[loopback]).await.map_err(listen)?;
+        let address =
+            listener.address().ok_or_else(|| listen(io::ErrorKind::NotConnected.into()))?;
         let settings = maestro.config().serve.clone();
         let gateway = Arc::new(Gateway::new(maestro, Entry::one_key(&key)));
-        let server = Self { listener, address, gateway, settings };
-        Ok(Private { server, key: key.into() })
+        let server = Self { listeners: vec![listener], tls: None, gateway, settings };
+        Ok(Private { server, address, key: key.into() })
     }
 
-    /// Returns where it listens.
+    /// Returns the base URL, or `unix:PATH`; of several the first.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let name = self.listeners.first().map(Listener::name).unwrap_or_default();
+        if unix_path(&name).is_some() { name } else { format!("{scheme}://{name}") }
+    }
+
+    /// Returns what reads the certificate again.
+    pub fn certificate(&self) -> impl Fn() + Send + Sync + 'static {
+        let certificate = self.tls.as_ref().map(|(_, certificate)| Arc::clone(certificate));
+        move || {
+            if let Some(certificate) = &certificate {
+                certificate.refresh();
+            }
+        }
     }
 
     /// Serves until `stop`, then finishes what has begun; returns how many connections were cut
     /// because the time for that was over.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let most = self.settings.max_connections.max(1);
-        let permits = Arc::new(Semaphore::new(most as usize));
-        let (ending, ended) = watch::channel(false);
+        let (stopping, stopped) = watch::channel(false);
         let service = Arc::new(Service {
             gateway: self.gateway,
+            tls: self.tls.map(|(acceptor, _)| acceptor),
             header_timeout: Duration::from_millis(self.settings.header_timeout_ms.max(1)),
+            permits: Arc::new(Semaphore::new(most as usize)),
             closing: AtomicBool::new(false),
+            stopped: stopped.clone(),
         });
-        let mut stop = pin!(stop);
+        let mut doors = JoinSet::new();
+        for listener in self.listeners {
+            doors.spawn(Arc::clone(&service).accept(listener, stopped.clone()));
+        }
+        stop.await;
+        service.closing.store(true, Ordering::Relaxed);
+        let _ = stopping.send(true);
+        let finished = async {
+            while doors.join_next().await.is_some() {}
+            let _ = service.permits.acquire_many(most).await;
+        };
+        match timeout(Duration::from_millis(self.settings.drain_ms), finished).await {
+            Ok(()) => 0,
+            Err(_) => most as usize - service.permits.available_permits(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+/// Refuses to be reached from other machines without keys, or unencrypted without a word for it.
+async fn permit(
+    maestro: &Maestro,
+    exposed: Option<&str>,
+    plaintext: bool,
+) -> Result<(), StartError> {
+    let Some(address) = exposed else { return Ok(()) };
+    let address = address.to_owned();
+    if !plaintext && maestro.config().serve.tls.is_none() {
+        return Err(StartError::Exposed { address });
+    }
+    if maestro.list_client_keys().await?.is_empty() {
+        return Err(StartError::Keyless { address });
+    }
+    Ok(())
+}
+
+/// What every connection needs.
+struct Service {
+    gateway: Arc<Gateway>,
+    tls: Option<TlsAcceptor>,
+    header_timeout: Duration,
+    /// One for each connection.
+    permits: Arc<Semaphore>,
+    /// Whether each answer is the last on its connection.
+    closing: AtomicBool,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Service {
+    /// Serves what arrives at a listener, until the gateway is to stop and the queue is empty.
+    async fn accept(self: Arc<Self>, listener: Listener, mut stopped: watch::Receiver<bool>) {
         loop {
             let next = async {
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (permit, self.listener.accept().await)
+                let permit = Arc::clone(&self.permits).acquire_owned().await;
+                (permit, listener.accept().await)
             };
             let (permit, accepted) = tokio::select! {
                 biased;
-                () = &mut stop => break,
+                _ = stopped.wait_for(|stopped| *stopped) => break,
                 next = next => next,
             };
             match (permit, accepted) {
-                (Ok(permit), Ok((stream, _))) => service.spawn(stream, permit, ended.clone()),
+                (Ok(permit), Ok(stream)) => self.spawn(stream, Some(permit)),
                 (_, Err(error)) => {
                     tracing::warn!("failed to accept a connection: {error}");
                     // Out of descriptors, most likely; the next moment one may be free.
@@ -200,88 +314,71 @@ impl Server {
                 (Err(_), _) => break,
             }
         }
-        // What the system took before we stopped is served too. Asked without the runtime, which may
-        // not have heard yet of what waits.
-        if let Ok(listener) = self.listener.into_std() {
-            while let Ok((stream, _)) = listener.accept() {
-                let stream =
-                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                let permit = Arc::clone(&permits).try_acquire_owned();
-                let (Ok(stream), Ok(permit)) = (stream, permit) else { break };
-                service.spawn(stream, permit, ended.clone());
-            }
-        }
-        service.closing.store(true, Ordering::Relaxed);
-        let _ = ending.send(true);
-        let patience = Duration::from_millis(self.settings.drain_ms);
-        match timeout(patience, permits.acquire_many(most)).await {
-            Ok(_) => 0,
-            Err(_) => most as usize - permits.available_permits(),
-        }
+        listener.close(|stream| self.spawn(stream, None)).await;
     }
-}
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-/// What every connection needs.
-struct Service {
-    gateway: Arc<Gateway>,
-    header_timeout: Duration,
-    /// Whether each answer is the last on its connection.
-    closing: AtomicBool,
-}
-
-impl Service {
-    fn spawn(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        permit: OwnedSemaphorePermit,
-        ended: watch::Receiver<bool>,
-    ) {
+    fn spawn(self: &Arc<Self>, stream: Plain, permit: Option<OwnedSemaphorePermit>) {
         let this = Arc::clone(self);
+        // What came while there was no room waits for it here.
+        let permit = permit.or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok());
         tokio::spawn(async move {
-            this.connection(stream, ended).await;
+            let permit = match permit {
+                Some(permit) => Some(permit),
+                None => Arc::clone(&this.permits).acquire_owned().await.ok(),
+            };
+            this.connection(stream).await;
             drop(permit);
         });
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
+    async fn connection(self: Arc<Self>, stream: Plain) {
         // Without this a stream's last piece waits for the client's delayed acknowledgement.
-        if stream.set_nodelay(true).is_err() {
+        if let Plain::Tcp(stream) = &stream
+            && stream.set_nodelay(true).is_err()
+        {
             return;
         }
-        let this = Arc::clone(&self);
+        let wire = match &self.tls {
+            None => Wire::Plain(stream),
+            Some(acceptor) => match timeout(self.header_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => Wire::Tls(Box::new(stream)),
+                _ => return,
+            },
+        };
+        let traffic = Arc::new(Traffic::default());
+        let (this, counted) = (Arc::clone(&self), Arc::clone(&traffic));
         let answer = service_fn(move |request| {
-            let this = Arc::clone(&this);
+            let (this, busy) = (Arc::clone(&this), counted.begin());
             async move {
                 let mut response = Arc::clone(&this.gateway).answer(request).await;
                 if this.closing.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy)))
             }
         });
+        let mut stopped = self.stopped.clone();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), answer);
+            .serve_connection(TokioIo::new(Connection::new(wire, Arc::clone(&traffic))), answer);
         let mut connection = pin!(connection);
         // A failed connection is the client's business: it went away, or spoke no HTTP.
         tokio::select! {
+            biased;
             _ = connection.as_mut() => return,
-            _ = ended.wait_for(|ended| *ended) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
         }
         // A client that sends its next request just now still gets an answer, its last one here.
-        if timeout(LINGER, connection.as_mut()).await.is_err() {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = traffic.quiet() => {}
         }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
 }
 
@@ -298,9 +395,6 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 /// Longest head of a request, and most of a body that is read ahead.
 const MAX_HEAD: usize = 64 * 1024;
-
-/// How long idle connections stay open once the gateway was told to stop.
-const LINGER: Duration = Duration::from_millis(250);
 
 /// How long nothing is accepted after that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
