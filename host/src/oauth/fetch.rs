@@ -126,7 +126,7 @@ impl Fetch {
             return Err(wrong());
         }
         let name = origin.to_string();
-        let route = Route { origins: vec![origin], allow_plain_http: false, tls: self.tls.clone() };
+        let route = Route { origins: vec![origin], tls: self.tls.clone(), ..Route::default() };
         let request = request.auth(Auth::None);
         let whole = async {
             let transport = Arc::clone(&self.transport);

@@ -233,7 +233,7 @@ impl TokenEndpoint {
     ) -> Result<(u16, Headers, Zeroizing<Vec<u8>>), TokenError> {
         let origin = Origin::of(&self.url)
             .map_err(|error| TokenError::Endpoint { problem: error.to_string() })?;
-        let route = Route { origins: vec![origin], allow_plain_http: false, tls: self.tls.clone() };
+        let route = Route { origins: vec![origin], tls: self.tls.clone(), ..Route::default() };
         let sent = Arc::clone(transport).send(route, request, body, None).await;
         let mut answer = sent.map_err(|error| {
             let message = error.message;

@@ -405,6 +405,7 @@ fn make(
         route: Route {
             origins,
             allow_plain_http: config.is_some_and(|config| config.allow_plain_http),
+            allow_metadata: config.is_some_and(|config| config.allow_metadata),
             tls: TlsOptions {
                 ca_file: config.and_then(|config| config.ca_file.clone()),
                 client_cert: config.and_then(|config| config.client_cert.clone()),
@@ -438,6 +439,7 @@ fn setting(
             "ca_file",
             "client_cert",
             "allow_plain_http",
+            "allow_metadata",
         ];
         let names = manifest.settings.iter().map(|s| s.name.as_str()).chain(own);
         let hint = match nearest(key, names.clone()) {

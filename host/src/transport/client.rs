@@ -16,7 +16,11 @@ use reqwest::{Certificate, Client, Identity, redirect};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{credential::CredentialUse, origins::Origin};
+use super::{
+    addresses::{Blocked, Resolver, is_metadata},
+    credential::CredentialUse,
+    origins::Origin,
+};
 use crate::config::Timeouts;
 
 /// Where one provider's requests may go, and how.
@@ -26,6 +30,8 @@ pub struct Route {
     pub origins: Vec<Origin>,
     /// Whether plain http may leave this machine.
     pub allow_plain_http: bool,
+    /// Whether link-local addresses and metadata services may be asked.
+    pub allow_metadata: bool,
     /// Certificates.
     pub tls: TlsOptions,
 }
@@ -61,7 +67,7 @@ impl TransportError {
 #[derive(Debug)]
 pub struct Transport {
     timeouts: Timeouts,
-    clients: Mutex<HashMap<(TlsOptions, bool), Client>>,
+    clients: Mutex<HashMap<(TlsOptions, bool, bool), Client>>,
 }
 
 impl Transport {
@@ -100,11 +106,14 @@ impl Transport {
                 "`{origin}` is plain http beyond this machine; set `allow_plain_http = true` to allow it"
             )));
         }
+        if !route.allow_metadata && origin.address().is_some_and(is_metadata) {
+            return Err(blocked(&origin, ""));
+        }
         let mut headers = headers_of(&request)?;
         if let Some(credential) = &credential {
             credential.apply(&request.auth, &mut url, &mut headers)?;
         }
-        let client = self.client(&route.tls, origin.is_loopback())?;
+        let client = self.client(&route, origin.is_loopback())?;
         let method = Method::from_bytes(request.method.as_str().as_bytes())
             .map_err(|_| TransportError::refused("unknown method"))?;
         let mut outgoing = client.request(method, url).headers(headers);
@@ -136,18 +145,19 @@ impl Transport {
 
     /// Finds or makes the client for a provider's certificates. Requests to this machine go past the
     /// proxies of the environment, which are meant for the world outside.
-    fn client(&self, tls: &TlsOptions, direct: bool) -> Result<Client, TransportError> {
+    fn client(&self, route: &Route, direct: bool) -> Result<Client, TransportError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (tls.clone(), direct);
+        let key = (route.tls.clone(), direct, route.allow_metadata);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = self.build(tls, direct)?;
+        let client = self.build(route, direct)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 
-    fn build(&self, tls: &TlsOptions, direct: bool) -> Result<Client, TransportError> {
+    fn build(&self, route: &Route, direct: bool) -> Result<Client, TransportError> {
+        let tls = &route.tls;
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // An embedding program may have installed one already; then that one is used.
@@ -162,6 +172,9 @@ impl Transport {
             .user_agent(concat!("maestro/", env!("CARGO_PKG_VERSION")));
         if direct {
             builder = builder.no_proxy();
+        }
+        if !route.allow_metadata {
+            builder = builder.dns_resolver(Arc::new(Resolver));
         }
         let read = |path: &PathBuf| {
             fs::read(path).map_err(|error| {
@@ -189,6 +202,9 @@ impl Transport {
     fn failed(&self, origin: &Origin, error: reqwest::Error) -> TransportError {
         // The URL may carry a credential in its query.
         let error = error.without_url();
+        if let Some(found) = Blocked::among(&error) {
+            return blocked(origin, &format!("{found}, to which the name resolves; "));
+        }
         let text = chain(&error);
         let sent = !error.is_connect() && !error.is_builder();
         let kind = if error.is_timeout() {
@@ -213,6 +229,13 @@ impl Transport {
         };
         TransportError { kind, message, sent }
     }
+}
+
+fn blocked(origin: &Origin, found: &str) -> TransportError {
+    TransportError::refused(format!(
+        "`{origin}` is no place for a provider: {found}link-local addresses and metadata services \
+         are asked only with `allow_metadata = true`"
+    ))
 }
 
 /// An answer whose body is still coming. Dropping it closes the connection.
@@ -356,6 +379,12 @@ mod tests {
             ),
         ] {
             assert_eq!(refusal(home.clone(), request).await, message);
+        }
+        for url in ["http://169.254.169.254", "https://[fd00:ec2::254]", "http://[fe80::1]"] {
+            let mut route = route(url);
+            route.allow_plain_http = true;
+            let message = refusal(route, HttpRequest::get(format!("{url}/latest"))).await;
+            assert!(message.starts_with(&format!("`{url}` is no place for")), "{message}");
         }
         let exposed = refusal(route("http://10.0.0.1"), HttpRequest::get("http://10.0.0.1/")).await;
         assert!(exposed.starts_with("`http://10.0.0.1` is plain http beyond this machine"));

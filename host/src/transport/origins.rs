@@ -68,6 +68,16 @@ impl Origin {
         Ok(Self { scheme: scheme.to_owned(), host, port })
     }
 
+    /// Returns its address, if its host is one and no name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match Host::parse(&self.host).ok()? {
+            Host::Domain(_) => None,
+            Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+            Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        }
+    }
+
     /// Reports whether it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
