@@ -4,7 +4,7 @@
 //! embedding program) call; [`router`] reads who is meant; [`exchange`] drives a plugin; [`plugin`] is
 //! the life of a library; [`contract`] checks one against every rule; [`authoring`] helps to write one; [`import`] reads other tools' keys; [`oauth`] makes and renews tokens;
 //! [`session`] keeps named logins; [`transport`] is the only place that touches the network on the way
-//! out.
+//! out. [`hardening`] is what a program with secrets does first.
 
 pub mod authoring;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod contract;
 pub mod exchange;
 pub mod gateway;
+pub mod hardening;
 pub mod home;
 pub mod import;
 pub mod maestro;

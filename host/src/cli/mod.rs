@@ -22,6 +22,7 @@ mod env;
 mod failure;
 mod keys;
 mod launch;
+mod log;
 mod login;
 mod models;
 mod output;
@@ -53,13 +54,19 @@ type Outcome = Result<(), Failure>;
 #[must_use]
 pub fn main() -> ExitCode {
     crate::plugin::worker::run_if_asked();
+    let hardened = crate::hardening::forbid_core_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refusal::print(&error),
     };
     let output = Output::new(cli.global.json, cli.global.verbose);
     output::trace(cli.global.verbose, matches!(cli.command, Command::Serve(_)));
-    match run(cli.command, &output) {
+    if let Err(error) = hardened {
+        output.warn(&format!("a crash may leave keys in a core file: {error}"));
+    }
+    let result = run(cli.command, &output);
+    log::flush();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);

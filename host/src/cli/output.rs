@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Outcome, failure::Failure, visible};
+use crate::cli::{Outcome, failure::Failure, log::Queue, visible};
 
 /// The two streams, and how the user wants them.
 #[derive(Clone, Copy, Debug)]
@@ -189,12 +189,12 @@ pub(super) fn trace(verbose: u8, serves: bool) {
         (_, None) => EnvFilter::new("trace"),
     };
     let terminal = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
     // It fails only if an embedding program has its own already, which is then the right one.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(terminal)
-        .with_writer(io::stderr)
-        .try_init();
+    let _ = match serves.then(|| Queue::start(io::stderr())) {
+        Some(Ok(queue)) => log.with_writer(queue.install()).try_init(),
+        _ => log.with_writer(io::stderr).try_init(),
+    };
 }
 
 /// Version of everything that `--json` prints. It changes when a field goes or changes its meaning.
