@@ -218,3 +218,37 @@ fn the_plugin_of_the_readme_is_the_one_that_is_built() {
     let (shown, _) = behind.split_once("```").expect("the example ends");
     assert_eq!(shown, read("plugins/shout/src/lib.rs"));
 }
+
+#[test]
+fn every_measure_of_security_is_somewhere_and_its_test_exists() {
+    let text = read("SECURITY.md");
+    let code: String = ["host/src", "plugin-api/src", "tests"]
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .map(read)
+        .collect();
+    let in_backticks = |cell: &str| -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let mut tests = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Threat")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').collect();
+        let places = in_backticks(cells[2]);
+        assert!(!places.is_empty(), "no place: {row}");
+        for place in places {
+            assert!(workspace().join(&place).exists(), "`{place}` is gone: {row}");
+        }
+        let Some(named) = cells.get(3) else { continue };
+        let named = in_backticks(named);
+        assert!(!named.is_empty(), "no test: {row}");
+        tests.extend(named);
+    }
+    assert!(tests.len() > 10, "the table is read");
+    for test in tests {
+        let mut at = code.split("#[").filter(|part| part.contains(&format!("fn {test}(")));
+        assert!(
+            at.any(|part| part.starts_with("test") || part.starts_with("tokio::test")),
+            "{test}"
+        );
+    }
+}

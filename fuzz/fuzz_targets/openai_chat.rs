@@ -1,6 +1,8 @@
 #![no_main]
 
-use dialects::openai_chat::{Decoder, Quirks, decode_request, encode_request, error};
+use dialects::openai_chat::{
+    Decoder, Quirks, decode_request, embeddings, encode_request, error,
+};
 use maestro_fuzz::Dialect;
 use plugin_api::{http::HttpRequest, kit::SseStream};
 
@@ -11,6 +13,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             if let Ok(decoded) = decode_request(bytes) {
                 drop(encode_request(&decoded.request, &Quirks::default()));
             }
+            drop(embeddings::decode_request(bytes));
         },
         failure: error::failure,
     };

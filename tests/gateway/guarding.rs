@@ -1,11 +1,26 @@
 //! Who may ask, and what a request may look like.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit, setrlimit};
 use serde_json::json;
 
-use super::{CHAT, chat, client::Gateway, home, server};
-use crate::{harness::Test, upstream::Upstream};
+use super::{
+    CHAT, chat,
+    client::{Connection, Gateway},
+    home, server,
+};
+use crate::{
+    harness::Test,
+    upstream::{Reply, Upstream},
+};
 
 /// Makes a client key and returns it.
 fn key(test: &Test, name: &str, more: &[&str]) -> String {
@@ -118,6 +133,135 @@ fn clients_that_do_not_finish_their_request_are_let_go() {
     assert_eq!(endless.finish().status, 408);
 }
 
+/// Asks many times, each on a connection of its own, tells of each answer, and returns how long they
+/// took, shortest first.
+fn ask_often(gateway: &Gateway, count: usize, told: &mpsc::Sender<()>) -> Vec<Duration> {
+    let body = chat("lab/m", false);
+    let mut times: Vec<_> = thread::scope(|scope| {
+        let asking = |told: mpsc::Sender<()>| {
+            let body = &body;
+            let one = move || {
+                let begun = Instant::now();
+                let answer = gateway.post(CHAT, body);
+                assert_eq!(answer.status, 200, "{}", answer.body);
+                let _ = told.send(());
+                begun.elapsed()
+            };
+            move || (0..count / 4).map(|_| one()).collect::<Vec<_>>()
+        };
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(asking(told.clone()))).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    times.sort();
+    times
+}
+
+/// Prints the times; a machine that also compiles keeps no promise about them.
+#[test]
+fn five_hundred_slow_heads_and_bodies_hold_up_nobody() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "models = [\"m\"]\n");
+    let gateway = Gateway::start(&test);
+    // A thousand connections of our own; shells allow that many descriptors and a few.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let percentile = |times: &[Duration], of: usize| times[times.len() * of / 100];
+    let (told, answers) = mpsc::channel();
+    ask_often(&gateway, 40, &told);
+    let without = ask_often(&gateway, 800, &told);
+    let slow = |text: &[u8]| -> Vec<Connection> {
+        let open = |_| {
+            let mut connection = gateway.connect();
+            connection.stream.write_all(text).unwrap();
+            connection
+        };
+        (0..500).map(open).collect()
+    };
+    let heads = slow(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-slow: ");
+    let bodies = slow(
+        b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999\r\n\r\n{\"a\":\"",
+    );
+    // They go on all the while, two bytes for each answer that somebody else has got: a byte a second
+    // each, about.
+    let mut all: Vec<_> = heads.into_iter().chain(bodies).collect();
+    while answers.try_recv().is_ok() {}
+    let (with, sent) = thread::scope(|scope| {
+        let slowly = scope.spawn(|| {
+            let mut sent = 0;
+            for () in answers {
+                for _ in 0..2 {
+                    let at = sent % all.len();
+                    all[at].stream.write_all(b"x").unwrap();
+                    sent += 1;
+                }
+            }
+            sent
+        });
+        let with = ask_often(&gateway, 800, &told);
+        drop(told);
+        (with, slowly.join().unwrap())
+    });
+    assert_eq!(sent, 1600, "none of them was cut off");
+    println!(
+        "p50 and p99 alone: {:.1?} and {:.1?}; beside 1,000 slow clients: {:.1?} and {:.1?}",
+        percentile(&without, 50),
+        percentile(&without, 99),
+        percentile(&with, 50),
+        percentile(&with, 99),
+    );
+    assert_eq!((without.len(), with.len()), (800, 800), "all were answered");
+    assert_eq!(upstream.requests().iter().filter(|r| r.method == "POST").count(), 1640);
+}
+
+#[test]
+fn hostile_bodies_cost_no_memory() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[serve]\nmax_body_bytes = 8000000\n");
+    let gateway = Gateway::start(&test);
+    let nested = format!("{{\"model\":\"lab/m\",\"messages\":{}", "[".repeat(100_000));
+    let wide = format!("{{\"model\":\"lab/m\",\"messages\":[{}]}}", "{},".repeat(100_000));
+    let twice = format!("{{{}\"a\":1}}", "\"a\":1,".repeat(100_000));
+    let long = "x".repeat(8_000_001);
+    let bodies = [nested, wide, twice, long];
+    let round = || {
+        for path in [CHAT, "/v1/responses", "/v1/messages", "/v1beta/models/lab/m:generateContent"]
+        {
+            for body in &bodies {
+                let answer = gateway.post(path, body);
+                assert!((400..500).contains(&answer.status), "{path}: {}", answer.body);
+                assert!(answer.json()["error"]["message"].is_string(), "{path}");
+            }
+            // Declared and never sent.
+            let mut promised = gateway.connect();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7999999\r\n\r\n"
+            );
+            promised.stream.write_all(head.as_bytes()).unwrap();
+            promised.leave();
+        }
+    };
+    round();
+    let before = gateway.resident();
+    for _ in 0..10 {
+        round();
+    }
+    let after = gateway.resident();
+    println!("resident after one round of hostile bodies: {before} KiB, after eleven: {after} KiB");
+    assert!(after < before + 48 * 1024, "{before} KiB became {after} KiB");
+}
+
+#[test]
+fn a_refusal_is_heard_although_the_body_goes_on() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[serve]\nmax_body_bytes = 1000\n");
+    let gateway = Gateway::start(&test);
+    for _ in 0..20 {
+        // Far more than the sockets hold; without a gentle end its reset would overtake the answer.
+        let answer = gateway.post("/v1/messages", "x".repeat(1 << 20));
+        assert_eq!((answer.status, &answer.json()["type"]), (413, &json!("error")));
+    }
+}
+
 #[test]
 fn a_body_without_an_end_is_cut_at_the_cap() {
     let upstream = Upstream::start(server);
@@ -216,6 +360,91 @@ fn a_key_may_only_what_it_was_given() {
     assert!(!limited.header("retry-after").is_empty());
 }
 
+/// A key goes to its provider, and is nowhere else: not even where the provider repeats it.
+#[test]
+fn a_canary_secret_is_seen_by_its_provider_alone() {
+    const CANARY: &str = "sk-canary-6f1d2b7c90ab";
+    const CLIENTS: &str = "sk-clients-own-51e0";
+    let upstream = Upstream::start(|request| {
+        let key = request.header("authorization").to_owned();
+        match request.json()["model"].as_str() {
+            Some("repeats") => Reply::json(
+                401,
+                &json!({"error": {"message": format!("Incorrect API key: {key}")}}).to_string(),
+            ),
+            Some("vanishes") => Reply::nothing(),
+            Some("breaks") => Reply::sse().event("{").close(),
+            _ => server(request),
+        }
+    });
+    let more = "models = [\"m\"]\nkey_env = \"LAB_KEY\"\n[retries]\nmax = 0\n\
+                [sessions.work]\nprovider = \"lab\"\nenv = \"LAB_KEY\"\n";
+    let test = home(&upstream, more).env("LAB_KEY", CANARY).env("MAESTRO_LOG", "trace");
+    let stored = test.begin(["login", "lab", "--name", "stored", "--key-stdin"], CANARY).wait();
+    assert_eq!(stored.status.code(), Some(0), "{}", stored.stderr);
+    let gateway = Gateway::start(&test);
+    let own = format!("Bearer {CLIENTS}");
+    let mut heard = String::new();
+    for session in ["work", "stored"] {
+        let headers = [
+            ("authorization", own.as_str()),
+            ("x-api-key", CLIENTS),
+            ("cookie", CLIENTS),
+            ("x-maestro-session", session),
+        ];
+        for model in ["lab/m", "lab/repeats", "lab/vanishes", "lab/breaks", "lab", "lab/"] {
+            for stream in [false, true] {
+                let answer = gateway.ask("POST", CHAT, &headers, chat(model, stream));
+                heard.push_str(&format!("{answer:?}\n"));
+            }
+        }
+        heard.push_str(&format!("{:?}", gateway.get("/v1/models", &headers)));
+    }
+    let asked = upstream.requests();
+    let used = asked.iter().filter(|r| r.header("authorization") == format!("Bearer {CANARY}"));
+    assert!(used.count() >= 16, "both sessions use the key");
+    assert!(!format!("{asked:?}").contains(CLIENTS), "a client's credential goes no further");
+    let said = gateway.stop();
+    for (what, text) in [("answers", &heard), ("log", &said.stderr), ("output", &said.stdout)] {
+        assert!(!text.contains(CANARY), "in the {what}: {text}");
+    }
+    assert!(said.stderr.contains("maestro::access"), "the log was there to look at");
+    assert_eq!(
+        test.grep(CANARY),
+        Vec::<std::path::PathBuf>::new(),
+        "no file below the home has it"
+    );
+    assert_eq!(test.grep(CLIENTS), Vec::<std::path::PathBuf>::new());
+}
+
+/// Lets a process leave a core file as far as limits go.
+fn allow_core(process: Pid) {
+    let most = getrlimit(Resource::Core).maximum;
+    prlimit(Some(process), Resource::Core, Rlimit { current: most, maximum: most }).unwrap();
+}
+
+#[test]
+fn whatever_kills_it_it_leaves_no_core_file() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    // A program that does not refuse, to see whether this machine would write a core at all.
+    let mut other = Command::new("cat");
+    other.stdin(Stdio::piped());
+    let other = test.command(other);
+    let process = Pid::from_raw(other.id().try_into().unwrap()).unwrap();
+    allow_core(process);
+    kill_process(process, Signal::ABORT).unwrap();
+    let another = other.wait().status.core_dumped();
+    let gateway = Gateway::start(&test);
+    // Not even where the limit was raised again from outside.
+    allow_core(gateway.process());
+    let ended = gateway.killed_by(Signal::ABORT).status;
+    assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()));
+    let ours = ended.core_dumped();
+    println!("a core file of another program: {another}, of the gateway: {ours}");
+    assert!(!ours);
+}
+
 #[test]
 fn beyond_this_machine_it_starts_only_with_keys_and_a_word() {
     let upstream = Upstream::start(server);
@@ -223,10 +452,15 @@ fn beyond_this_machine_it_starts_only_with_keys_and_a_word() {
     let serve = ["serve", "--listen", "0.0.0.0:0"];
     let refused = test.args_of(serve);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(refused.stderr.contains("speaks no TLS itself"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`[serve.tls]` names no certificate"), "{}", refused.stderr);
     let refused = test.args_of([serve[0], serve[1], serve[2], "--plaintext"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(refused.stderr.contains("hint: run `maestro keys create"), "{}", refused.stderr);
+    // A certificate takes the place of the word, and not that of the keys.
+    let tls = "[serve.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n";
+    let refused = home(&upstream, tls).args_of(serve);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("no client key exists"), "{}", refused.stderr);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let refused = test.args_of(["serve", "--listen", &address]);
