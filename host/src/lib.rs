@@ -10,6 +10,7 @@ pub mod authoring;
 pub mod cli;
 pub mod config;
 pub mod contract;
+pub mod credential_helper;
 pub mod exchange;
 pub mod gateway;
 pub mod home;
