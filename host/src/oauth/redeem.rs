@@ -203,7 +203,7 @@ pub(crate) fn subject(tokens: &TokenSet) -> Option<String> {
 /// Where a token answer holds the id token, and how attributes name its claims.
 const ID_TOKEN: &str = "id_token";
 /// Where the verified subject is kept among the tokens.
-const SUBJECT: &str = "id_token.sub";
+pub(super) const SUBJECT: &str = "id_token.sub";
 
 #[cfg(test)]
 mod tests {
