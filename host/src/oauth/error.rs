@@ -63,6 +63,9 @@ pub enum LoginError {
         #[source]
         refused: Option<CallbackError>,
     },
+    /// The user gave it up before coming back.
+    #[error("the login was given up")]
+    GivenUp,
     /// The vendor was to issue a client id and did not.
     #[error("the vendor's answer holds no client id for this account")]
     NoIssuedClient,
@@ -179,6 +182,7 @@ impl LoginError {
             },
             Self::UnknownFact { hint, .. } => hint.clone(),
             Self::WrongFact { name } => format!("give it again: `--set {name}=…`"),
+            Self::GivenUp => return None,
             Self::NotPasted | Self::NothingPasted => "log in again with `--paste`".into(),
         })
     }
