@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tokio::{
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::{Instant, timeout},
 };
 
@@ -183,6 +183,14 @@ impl Listener {
                 break;
             }
         }
+        // Once more without the runtime, which may not have heard yet of what waits.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            let ready = stream.set_nonblocking(true);
+            if let Ok(stream) = ready.and_then(|()| TcpStream::from_std(stream)) {
+                take(Plain::Tcp(stream));
+            }
+        }
     }
 }
 
@@ -232,8 +240,9 @@ const UNIX: &str = "unix:";
 /// Number of the first descriptor that a service manager passes.
 const FIRST_LENT: usize = 3;
 
-/// How long nothing has to arrive until the queue counts as empty, of this machine and of others.
-const NEAR: Duration = Duration::from_millis(10);
+/// How long nothing has to arrive until the queue counts as empty, of this machine (whose network is
+/// threads of the kernel that a busy machine keeps waiting) and of others.
+const NEAR: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_millis(200);
 
 /// Longest that connections are still taken from the queue.
