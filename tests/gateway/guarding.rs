@@ -133,6 +133,39 @@ fn clients_that_do_not_finish_their_request_are_let_go() {
     assert_eq!(endless.finish().status, 408);
 }
 
+#[test]
+fn heads_that_are_too_long_or_mean_two_things_are_refused() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    // hyper looks at the length between reads, so that the cap is soft.
+    let long = format!("x-long: {}\r\n", "x".repeat(300_000));
+    let many: String = (0..200).map(|at| format!("x-{at}: y\r\n")).collect();
+    let path = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(80_000));
+    let post = |headers: &str| {
+        format!("POST /v1/messages HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n0\r\n\r\n")
+    };
+    for (what, head, status) in [
+        ("long header", post(&long), 431),
+        ("many headers", post(&many), 431),
+        ("long path", path, 414),
+        ("two lengths", post("content-length: 1\r\ncontent-length: 2\r\n"), 400),
+        ("no length", post("content-length: one\r\n"), 400),
+        ("length and chunks", post("content-length: 3\r\ntransfer-encoding: chunked\r\n"), 400),
+        ("unknown coding", post("transfer-encoding: gzip\r\n"), 400),
+        ("folded header", post("x-a: b\r\n c\r\n"), 400),
+        ("NUL", post("x-a: b\0c\r\n"), 400),
+        ("no HTTP", "\x16\x03\x01\x02\0\x01\0\x01\x7c".to_owned(), 400),
+        ("no host", "GET /v1/models HTTP/1.1\r\n\r\n".to_owned(), 403),
+    ] {
+        let mut connection = gateway.connect();
+        let _ = connection.stream.write_all(head.as_bytes());
+        let _ = connection.stream.shutdown(std::net::Shutdown::Write);
+        assert_eq!(connection.finish().status, status, "{what}");
+    }
+    assert_eq!(upstream.requests().iter().filter(|r| r.method == "POST").count(), 0);
+}
+
 /// Asks many times, each on a connection of its own, tells of each answer, and returns how long they
 /// took, shortest first.
 fn ask_often(gateway: &Gateway, count: usize, told: &mpsc::Sender<()>) -> Vec<Duration> {

@@ -9,6 +9,7 @@ use crate::{
         Outcome,
         env::Settings,
         failure::Failure,
+        log,
         output::{Document, Output},
     },
     gateway::Server,
@@ -124,7 +125,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             }
             match stopping.take() {
                 Some(stopping) => drop(stopping.send(())),
-                None => std::process::exit(INTERRUPTED),
+                None => {
+                    log::flush();
+                    std::process::exit(INTERRUPTED)
+                }
             }
         }
     });
