@@ -1,5 +1,7 @@
 //! `maestro serve`: the gateway, until it is told to stop.
 
+use std::sync::Arc;
+
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,11 +74,19 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     for line in banner(&url, keyless) {
         output.note(&line);
     }
-    let certificate = server.certificate();
+    let certificate = Arc::new(server.certificate());
+    let said = *output;
     let reloading = tokio::spawn(async move {
         while reload.recv().await.is_some() {
-            certificate();
-            maestro.reload_plugins();
+            let (certificate, maestro) = (Arc::clone(&certificate), maestro.clone());
+            // Files are read, which may take its time.
+            let looked = tokio::task::spawn_blocking(move || {
+                certificate();
+                maestro.reload_plugins()
+            });
+            if let Ok(changes) = looked.await {
+                changes.problems.iter().for_each(|problem| said.warn(problem));
+            }
         }
     });
     let cut = server.run(stop).await;
