@@ -49,13 +49,15 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     let stop = stop_signal()?;
     let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
     let keyless = maestro.list_client_keys().await?.is_empty();
-    let server = Server::bind(maestro, &address, args.plaintext).await?;
+    let server = Server::bind(maestro.clone(), &address, args.plaintext).await?;
     let url = format!("http://{}", server.address());
     let document = || Document::new().with("url", &url).with("keyless", &keyless);
     output.either(document, format_args!("{url}\n"))?;
     for line in banner(&url, keyless) {
         output.note(&line);
     }
+    // Without it the gateway serves what it found at its start, which is better than nothing.
+    let _watch = maestro.watch().inspect_err(|error| output.warn(&error.to_string()));
     let cut = server.run(stop).await;
     if cut > 0 {
         output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
