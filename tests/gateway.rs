@@ -5,6 +5,8 @@ mod guarding;
 mod sdks;
 mod streaming;
 
+use std::{fs, sync::Arc, thread};
+
 use serde_json::{Value, json};
 
 use self::client::{Answer, Gateway};
@@ -274,6 +276,34 @@ fn a_session_is_chosen_by_ref_header_path_and_key() {
     }
     let said = gateway.stop();
     assert!(!said.stderr.contains("canary"), "{}", said.stderr);
+}
+
+#[test]
+fn a_command_that_prints_a_key_runs_once_until_its_key_is_refused() {
+    let upstream = Upstream::start(|request| match request.header("authorization") {
+        "Bearer key-1" if request.json()["model"] == "expired" => {
+            Reply::json(401, r#"{"error":{"message":"expired"}}"#)
+        }
+        _ => says(&["fine"]),
+    });
+    let more = "models = [\"m\", \"expired\"]\nkey_env = \"LAB_KEY\"\n\
+                [sessions.work]\nprovider = \"lab\"\n\
+                command = [\"sh\", \"-c\", \"echo x >> $RUNS; echo key-$(wc -l < $RUNS)\"]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let test = home(&upstream, more).env("RUNS", &runs);
+    let gateway = Arc::new(Gateway::start(&test));
+    let many: Vec<_> = (0..4)
+        .map(|_| {
+            let gateway = Arc::clone(&gateway);
+            thread::spawn(move || gateway.post(CHAT, chat("lab/m", true)).status)
+        })
+        .collect();
+    assert!(many.into_iter().all(|one| one.join().unwrap() == 200));
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "x\n");
+    assert_eq!(gateway.post(CHAT, chat("lab/expired", true)).status, 401);
+    assert_eq!(gateway.post(CHAT, chat("lab/expired", true)).status, 200);
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "x\nx\n");
 }
 
 #[test]

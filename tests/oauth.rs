@@ -19,7 +19,7 @@ use url::{Url, form_urlencoded};
 use crate::{
     browser::{Browser, Page},
     harness::{Output, Running, Test, wait},
-    upstream::{PATIENCE, Reply, Request},
+    upstream::{Gate, PATIENCE, Reply, Request},
     vendor::Vendor,
 };
 
@@ -62,6 +62,12 @@ fn param(url: &Url, name: &str) -> String {
 fn come_back(url: &Url, query: &str) -> Page {
     let query = query.replace("STATE", &param(url, "state"));
     Browser::default().get(&format!("{}?{query}", param(url, "redirect_uri")))
+}
+
+/// Finds the address that people are told to open.
+fn shown_url(said: &str) -> Url {
+    let url = said.lines().find_map(|line| line.strip_prefix("  http")).unwrap();
+    Url::parse(&format!("http{url}")).unwrap()
 }
 
 fn form(request: &Request) -> BTreeMap<String, String> {
@@ -115,8 +121,7 @@ fn people_are_told_what_will_happen_and_who_they_are() {
     ] {
         assert!(said.contains(&line), "{line}{said}");
     }
-    let url = said.lines().find_map(|line| line.strip_prefix("  http")).unwrap();
-    let url = Url::parse(&format!("http{url}")).unwrap();
+    let url = shown_url(&said);
     // One argument, as it is: no shell was asked.
     let end = Instant::now() + PATIENCE;
     while !opened.exists() {
@@ -183,7 +188,7 @@ fn only_the_answer_to_this_login_ends_it() {
     assert_eq!(
         error_of(&output),
         "the login at `faulty-issuer` failed\n\
-         nobody finished the login in the browser within 1 min\n\
+         nobody finished the login in the browser within 1 s\n\
          the answer does not belong to this login: its `state` is not the one that was sent\n\
          finish the login in the page that this command opened last; an older tab does not count"
     );
@@ -203,7 +208,7 @@ fn what_fails_replaces_nothing() {
         (Reply::json(400, replayed), 3, "`invalid_grant` (… was used)\na code works once"),
         (Reply::json(401, r#"{"error":"invalid_client"}"#), 2, "check `client_id` in `[providers."),
         (Reply::new(200, "text/html").piece("<p>hi</p>"), 3, "found `text/html`"),
-        (Reply::json(503, ""), 1, "HTTP status 503"),
+        (Reply::json(503, ""), 1, "HTTP 503, no reason given"),
         (Reply::nothing().close(), 1, "the token endpoint did not answer"),
     ] {
         vendor.state().instead.push(reply);
@@ -526,6 +531,41 @@ fn a_login_can_be_given_up() {
     assert_eq!(output.status.code(), Some(130));
     assert!(output.stderr.ends_with("nothing is stored\n"), "{}", output.stderr);
     assert!(!test.home().join("maestro.db").exists());
+}
+
+#[test]
+fn tokens_on_their_way_are_not_lost_to_ctrl_c() {
+    for insists in [false, true] {
+        let vendor = Vendor::start();
+        let gate = Gate::new();
+        let tokens = r#"{"access_token":"at-canary-1","token_type":"Bearer","scope":"use"}"#;
+        let late = Reply::new(200, "application/json").wait(&gate).piece(tokens);
+        vendor.state().instead.push(late);
+        let test = home(&vendor, "");
+        let args = ["login", "faulty-issuer", "--name", "work", "--auth", "bare", "--no-browser"];
+        let running = test.begin(args, "");
+        let url = shown_url(&running.wait_for_stderr("Ctrl-C gives up"));
+        let browser = thread::spawn(move || come_back(&url, "code=c-canary&state=STATE"));
+        let deadline = Instant::now() + PATIENCE;
+        while vendor.asked("/token").is_empty() {
+            assert!(Instant::now() < deadline, "nobody asked for tokens");
+            thread::yield_now();
+        }
+        running.interrupt();
+        running.wait_for_stderr("on their way");
+        if insists {
+            running.interrupt();
+            let output = running.wait();
+            assert_eq!(output.status.code(), Some(130));
+            gate.open();
+        } else {
+            gate.open();
+            let output = running.wait();
+            assert!(output.status.success(), "{}", output.stderr);
+            assert!(test.args_of(["sessions"]).stdout.contains("work"));
+            assert_eq!(browser.join().unwrap().status, 200);
+        }
+    }
 }
 
 #[test]

@@ -5,13 +5,19 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::Instant,
 };
+
+use serde_json::Value;
 
 use crate::{
     browser::Browser,
     harness::{Test, workspace},
+    upstream::PATIENCE,
 };
 
 /// The server, until it is dropped.
@@ -45,7 +51,7 @@ impl Oidc {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).expect("the server started");
+        let said: Value = serde_json::from_str(&line).expect("the server started");
         let issuer = said["issuer"].as_str().unwrap().to_owned();
         Some(Self { stdin: child.stdin.take(), _stdout: stdout, child, issuer })
     }
@@ -77,7 +83,7 @@ impl Drop for Oidc {
 /// Installs the packages once, below `target`, and returns the folder.
 fn installed() -> Result<PathBuf, String> {
     let source = workspace().join("tests/oidc");
-    let files = ["package.json", "package-lock.json", "server.mjs"];
+    let files = ["package.json", "package-lock.json", "server.mjs", "browser.mjs"];
     let mut hash = blake3::Hasher::new();
     for file in files {
         hash.update(&fs::read(source.join(file)).unwrap());
@@ -116,9 +122,9 @@ const LOGIN: [&str; 8] =
     ["login", "faulty-issuer", "--name", "work", "--auth", "plan", "--json", "--no-browser"];
 
 /// Runs a login by loopback as one account, and returns what it said at its end.
-fn log_in(test: &Test, args: &[&str], account: &str) -> serde_json::Value {
+fn log_in(test: &Test, args: &[&str], account: &str) -> Value {
     let running = test.begin(args.iter().copied(), "");
-    let prompt: serde_json::Value = serde_json::from_str(&running.first_line()).unwrap();
+    let prompt: Value = serde_json::from_str(&running.first_line()).unwrap();
     let url = prompt["login"]["url"].as_str().unwrap();
     let page = Browser::default().log_in(url, account);
     let output = running.wait();
@@ -181,15 +187,14 @@ fn a_login_with_a_device_code_works() {
     let test = oidc.test();
     let args = LOGIN.into_iter().chain(["--device"]);
     let running = test.begin(args, "");
-    let prompt: serde_json::Value = serde_json::from_str(&running.first_line()).unwrap();
+    let prompt: Value = serde_json::from_str(&running.first_line()).unwrap();
     assert_eq!(prompt["login"]["flow"], "device");
     let url = prompt["login"]["verification_uri_complete"].as_str().unwrap();
     let page = Browser::default().log_in(url, "ada@acme.test");
     assert!(page.body.contains("Sign-in Success"), "{}", page.body);
     let output = running.wait();
     assert!(output.status.success(), "{}", output.stderr);
-    let done: serde_json::Value =
-        serde_json::from_str(output.stdout.lines().nth(1).unwrap()).unwrap();
+    let done: Value = serde_json::from_str(output.stdout.lines().nth(1).unwrap()).unwrap();
     assert_eq!(done["account"], "ada@acme.test");
     let tested = test.args_of(["sessions", "test", "work"]);
     assert_eq!(tested.stdout, "faulty-issuer:work@oauth works; you are ada@acme.test\n");
@@ -215,8 +220,66 @@ fn a_registered_client_logs_in_without_any_configuration() {
 }
 
 /// Tries to renew a token as a thief would.
-fn redeem(oidc: &Oidc, token: &str) -> serde_json::Value {
+fn redeem(oidc: &Oidc, token: &str) -> Value {
     let form = format!("grant_type=refresh_token&client_id=maestro-test&refresh_token={token}");
     let page = Browser::default().post(&format!("{}/token", oidc.issuer), &form);
     serde_json::from_str(&page.body).unwrap()
+}
+
+/// The browser is opened by us, as at a user's desk, and what it shows at the end is looked at.
+#[test]
+fn a_real_browser_ends_on_a_page_that_needs_nothing_and_complains_of_nothing() {
+    let Some(oidc) = Oidc::start() else { return };
+    let path = std::env::var_os("PATH").unwrap();
+    let mut programs = std::env::split_paths(&path)
+        .flat_map(|folder| ["chromium", "google-chrome"].map(|name| folder.join(name)));
+    let Some(chromium) = programs.find(|program| program.is_file()) else {
+        return eprintln!("SKIPPED: no Chromium for this test");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = folder.path().join("seen.json");
+    let opener = folder.path().join("xdg-open");
+    let script = installed().unwrap().join("browser.mjs");
+    let (script, chromium, seen) = (script.display(), chromium.display(), outcome.display());
+    fs::write(&opener, format!("#!/bin/sh\nexec node '{script}' '{chromium}' '{seen}' \"$1\"\n"))
+        .unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), path.display());
+    let test = oidc.test().env("DISPLAY", ":none").env("PATH", path);
+    let login = ["login", "faulty-issuer", "--name", "work", "--auth", "plan"];
+    let output = test.args_of(login);
+    let seen = || fs::read(&outcome).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    assert!(output.status.success(), "{}\n{:?}", output.stderr, seen() as Option<Value>);
+    // The page is looked at after the command has its answer.
+    let deadline = Instant::now() + PATIENCE;
+    let seen: Value = loop {
+        if let Some(seen) = seen() {
+            break seen;
+        }
+        assert!(Instant::now() < deadline, "the browser said nothing");
+        thread::yield_now();
+    };
+    assert_eq!(seen["error"], Value::Null, "{seen}");
+    assert_eq!(seen["title"], "You are logged in · Maestro");
+    assert_eq!(seen["heading"], "You are logged in");
+    let text = seen["text"].as_str().unwrap();
+    assert!(text.contains("faulty-issuer:work@oauth is stored as ada@acme.test"), "{text}");
+    assert_eq!(seen["complaints"], serde_json::json!([]));
+    assert_eq!(seen["overflows"], false);
+    assert_ne!(seen["light"], seen["dark"], "the page follows the user's choice of colours");
+    // The last form leads back to the vendor and from there to us, and nothing else is loaded.
+    let ours = url::Url::parse(seen["address"].as_str().unwrap()).unwrap();
+    let ours = ours.origin().ascii_serialization();
+    let vendor = oidc.issuer.trim_end_matches('/');
+    for origin in seen["requested"].as_array().unwrap() {
+        let origin = origin.as_str().unwrap();
+        assert!(origin == ours || vendor.starts_with(origin), "{origin} was asked");
+    }
+    if let Some(keep) = std::env::var_os("MAESTRO_SCREENSHOTS") {
+        for scheme in ["light", "dark"] {
+            let name = format!("login.{scheme}.png");
+            let shot = format!("{}.{scheme}.png", outcome.display());
+            fs::copy(shot, Path::new(&keep).join(name)).unwrap();
+        }
+    }
 }

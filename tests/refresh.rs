@@ -274,7 +274,7 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     assert_eq!(scene.authority.asked(), 1);
     let info = scene.stored().info;
     assert_eq!(info.status, SessionStatus::Ready);
-    let error = "the token endpoint cannot be asked now: HTTP status 503";
+    let error = "the token endpoint cannot be asked now: HTTP 503, no reason given";
     assert_eq!(info.last_error.as_deref(), Some(error));
     // Who asks for it need not wait.
     wait(async {
@@ -287,7 +287,7 @@ fn a_failing_server_is_left_alone_and_the_tokens_stay() {
     wait(async {
         for _ in 0..3 {
             let problem = chat(&scene_maestro, MODEL, &[]).await.problem();
-            assert!(problem.ends_with("HTTP status 503"), "{problem}");
+            assert!(problem.ends_with("HTTP 503, no reason given"), "{problem}");
         }
     });
     assert_eq!(scene.authority.asked(), 3, "three callers, one question");

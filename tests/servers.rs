@@ -117,7 +117,7 @@ fn what_a_server_says_of_a_failure_reaches_the_user() {
         (
             Reply::new(502, "text/html").piece(page),
             "",
-            "provider unavailable: HTTP status 502 (HTTP 502)",
+            "provider unavailable: no reason given (HTTP 502)",
             1,
         ),
         (

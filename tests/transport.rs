@@ -109,7 +109,7 @@ fn each_way_for_an_answer_to_go_wrong_is_told_apart() {
             "{\"error\":\"who?\"}",
         ),
         ("403", Reply::json(403, "no"), "", ErrorKind::Permission, "no"),
-        ("404", Reply::json(404, ""), "", ErrorKind::NotFound, "HTTP status 404"),
+        ("404", Reply::json(404, ""), "", ErrorKind::NotFound, "no reason given"),
         ("500", Reply::json(500, "oops"), "", ErrorKind::Unavailable, "oops"),
         ("529", Reply::json(529, "busy"), "", ErrorKind::Overloaded, "busy"),
         (
@@ -117,7 +117,7 @@ fn each_way_for_an_answer_to_go_wrong_is_told_apart() {
             Reply::new(502, "text/html").piece(html),
             "",
             ErrorKind::Unavailable,
-            "HTTP status 502",
+            "no reason given",
         ),
         (
             "html with 200",
@@ -213,7 +213,7 @@ fn a_redirect_is_not_followed() {
     let answer = wait(chat(&maestro, "lab/m", &[]));
     assert_eq!(
         answer.problem(),
-        "provider `lab` failed: malformed answer: HTTP status 307 (HTTP 307)"
+        "provider `lab` failed: malformed answer: no reason given (HTTP 307)"
     );
     assert_eq!(elsewhere.connections(), 0);
 }

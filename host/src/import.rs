@@ -139,14 +139,7 @@ impl Places<'_> {
 
 /// Reads a tool's file: the one that is named, else where the tool keeps it. `None` if it is not there.
 pub(crate) fn read(tool: Tool, named: Option<&Path>, places: &Places<'_>) -> Option<Read> {
-    let usual = || match tool {
-        Tool::Llm => llm::path(places),
-        Tool::Aichat => aichat::path(places),
-        Tool::Litellm => litellm::path(places),
-        Tool::Opencode => opencode::path(places),
-        Tool::Env | Tool::Profiles => None,
-    };
-    let path = named.map(Path::to_owned).or_else(usual)?;
+    let path = named.map(Path::to_owned).or_else(|| usual(tool, places))?;
     let text = match file(&path) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return None,
@@ -162,7 +155,22 @@ pub(crate) fn read(tool: Tool, named: Option<&Path>, places: &Places<'_>) -> Opt
     Some(Read { path, found })
 }
 
+/// Returns where a tool keeps its file; `None` for what is no file.
+pub(crate) fn usual(tool: Tool, places: &Places<'_>) -> Option<PathBuf> {
+    match tool {
+        Tool::Llm => llm::path(places),
+        Tool::Aichat => aichat::path(places),
+        Tool::Litellm => litellm::path(places),
+        Tool::Opencode => opencode::path(places),
+        Tool::Env | Tool::Profiles => None,
+    }
+}
+
 fn file(path: &Path) -> io::Result<Zeroizing<String>> {
+    // A pipe would keep us waiting for somebody to write into it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
     let mut text = Zeroizing::new(String::new());
     File::open(path)?.take(MAX_LEN).read_to_string(&mut text)?;
     Ok(text)

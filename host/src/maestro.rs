@@ -13,6 +13,7 @@ mod choice;
 mod clients;
 mod conversations;
 mod db;
+mod declared;
 mod develop;
 mod doctor;
 mod error;
@@ -107,6 +108,7 @@ struct Inner {
     env_session: Option<String>,
     catalog: catalog::Catalog,
     clients: clients::Clients,
+    printed: declared::Printed,
     /// Who is told of what works and should not be relied on; without one, the log.
     warner: OnceLock<Warner>,
 }
@@ -146,7 +148,7 @@ impl Maestro {
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let (catalog, clients) = Default::default();
+        let (catalog, clients, printed) = Default::default();
         let warner = OnceLock::new();
         let inner = Inner {
             home,
@@ -158,6 +160,7 @@ impl Maestro {
             env_session,
             catalog,
             clients,
+            printed,
             warner,
         };
         Ok(Self { inner: Arc::new(inner) })

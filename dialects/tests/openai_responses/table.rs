@@ -268,8 +268,8 @@ fn refusals_under_a_chatgpt_plan() {
     let error = failed(403, &[], r#"{"detail":"no entry"}"#);
     assert_eq!((error.kind, &*error.message), (Permission, "no entry"));
     let error = failed(502, &[("content-type", "text/html")], "<html>");
-    assert_eq!(error.message, "HTTP status 502");
-    assert_eq!(failed(500, &[], "").message, "HTTP status 500");
+    assert_eq!(error.message, "no reason given");
+    assert_eq!(failed(500, &[], "").message, "no reason given");
 }
 
 #[test]

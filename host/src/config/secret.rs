@@ -1,10 +1,12 @@
 //! Secrets that stay where the user keeps them: an environment variable, a file, a command.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use secrecy::SecretString;
 use serde::{Deserialize as _, Deserializer, de::Error as _};
 use zeroize::Zeroizing;
+
+use crate::credential_helper::{self, HelperError};
 
 /// Reads the first line of the first source that is named. `what` it is stands in messages.
 ///
@@ -22,8 +24,8 @@ pub(crate) fn read(
     } else if let Some(path) = file {
         std::fs::read_to_string(path)
             .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?
-    } else if let Some([program, arguments @ ..]) = command {
-        printed_by(program, arguments)?
+    } else if let Some(argv) = command {
+        printed_by(argv)?
     } else {
         return Err("it names no source".into());
     });
@@ -39,18 +41,18 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretSt
     }
 }
 
-fn printed_by(program: &str, arguments: &[String]) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| format!("failed to run `{program}`: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("`{program}` failed: {}", output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no text"))
+fn printed_by(argv: &[String]) -> Result<String, String> {
+    let printed = credential_helper::run(argv, MAX_LEN, credential_helper::PATIENCE);
+    let printed = printed.map_err(|error| match error {
+        HelperError::Io { ref source, .. } => format!("{error}: {source}"),
+        error => error.to_string(),
+    })?;
+    let text = str::from_utf8(&printed).map(str::to_owned);
+    text.map_err(|_| "what the command printed is no text".to_owned())
 }
+
+/// The most that is read of what a command prints, in bytes.
+const MAX_LEN: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -172,6 +172,11 @@ fn a_file_that_is_named_must_be_there() {
         std::fs::write(&path, "{\"openai\":\"sk-1\"}").unwrap();
         let found = read(Tool::Llm, None, places).unwrap();
         assert_eq!((found.path, shown(found.found).len()), (path, 1));
+        // Nobody writes into it; to open it would be to wait for ever.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let problem = read(Tool::Llm, Some(&pipe), places).unwrap().found.map(drop).unwrap_err();
+        assert_eq!(problem, "it is not a file");
     });
     assert_eq!("opencode".parse(), Ok(Tool::Opencode));
     assert!("claude".parse::<Tool>().unwrap_err().contains("aichat"));

@@ -456,7 +456,12 @@ impl Maestro {
     /// Records how a request went, off the async threads. The answer does not wait for it, the
     /// program's end does.
     pub(super) fn noted(&self, chosen: &Chosen, error: Option<&Error>) {
+        let rejected = matches!(error, Some(Error::Exchange(error)) if error.is_authentication());
         if chosen.stored.is_none() {
+            if rejected {
+                // A command may print another key now.
+                self.inner.printed.forget();
+            }
             return;
         }
         if let Some(sessions) = self.inner.sessions.get() {

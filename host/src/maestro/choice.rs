@@ -14,7 +14,6 @@ use secrecy::SecretString;
 
 use super::{Error, Maestro, import::profile_token, stamp};
 use crate::{
-    config::{DeclaredSession, secret},
     oauth,
     plugin::registry::Provider,
     session::{
@@ -71,7 +70,7 @@ impl Maestro {
             && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
             && declared.provider == provider.id
         {
-            return Chosen::declared(provider, wanted.name.as_str(), declared);
+            return self.declared_session(provider, wanted.name.as_str(), declared).await;
         }
         if let Some(sessions) = self.existing_sessions().await? {
             let (id, question) = (provider.id.clone(), wanted.clone());
@@ -98,7 +97,7 @@ impl Maestro {
             declared.filter(|(_, declared)| declared.provider == provider.id).collect();
         match declared.as_slice() {
             [] => {}
-            [(name, only)] => return Chosen::declared(provider, name, only),
+            [(name, only)] => return self.declared_session(provider, name, only).await,
             several => {
                 let selector = |(name, _): &(&String, _)| format!("{}:{name}", provider.id);
                 let candidates = several.iter().map(selector).collect();
@@ -270,18 +269,6 @@ impl Chosen {
             stored: None,
         }
     }
-
-    fn declared(
-        provider: &Provider,
-        name: &str,
-        declared: &DeclaredSession,
-    ) -> Result<Self, Error> {
-        let secret = read_declared(declared)
-            .map_err(|problem| Error::Declared { session: name.to_owned(), problem })?;
-        let mut chosen = Self::with_key(provider, format!("{}:{name}", provider.id), secret);
-        chosen.info.attributes.clone_from(&declared.settings);
-        Ok(chosen)
-    }
 }
 
 fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
@@ -295,12 +282,6 @@ fn plugin_session(provider: &Provider, auth: AuthKind) -> PluginSession {
     let mut schemes = provider.manifest.auth.iter().filter(|s| s.unknown_need().is_none());
     session.scheme = schemes.find(fits).map_or_else(String::new, |scheme| scheme.id().to_owned());
     session
-}
-
-/// Reads the key of a declared session from where it is.
-fn read_declared(declared: &DeclaredSession) -> Result<SecretString, String> {
-    let (env, file) = (declared.env.as_deref(), declared.file.as_deref());
-    secret::read("key", env, file, declared.command.as_deref())
 }
 
 /// Returns the first key that the provider's environment variables hold.

@@ -40,6 +40,8 @@ pub struct ImportPlan {
     pub candidates: Vec<ImportCandidate>,
     /// Files that are there and cannot be read.
     pub problems: Vec<ImportProblem>,
+    /// Files that were looked for and are not there.
+    pub absent: Vec<PathBuf>,
 }
 
 /// A key or a login that another tool holds.
@@ -283,7 +285,10 @@ impl Maestro {
 
     fn found_in_file(&self, tool: Tool, file: Option<&std::path::Path>, plan: &mut ImportPlan) {
         let places = Places { var: &var, macos: cfg!(target_os = "macos") };
-        let Some(read) = import::read(tool, file, &places) else { return };
+        let Some(read) = import::read(tool, file, &places) else {
+            plan.absent.extend(import::usual(tool, &places));
+            return;
+        };
         let path = read.path;
         match read.found {
             Err(problem) => plan.problems.push(ImportProblem { from: tool, path, problem }),

@@ -23,6 +23,7 @@ use crate::{
         discovery::{self, Endpoints},
         error::LoginError,
         fetch::Fetch,
+        given_up::GivenUp,
         login::{self, Attempt, Flow, Kept, LoginPrompt, Setup},
         page::Page,
         redeem, state,
@@ -76,6 +77,7 @@ pub struct PendingLogin {
     request: LoginRequest,
     binding: Binding,
     refused: Box<dyn Fn(&CallbackError) + Send + Sync>,
+    given_up: GivenUp,
 }
 
 impl fmt::Debug for PendingLogin {
@@ -100,6 +102,12 @@ impl PendingLogin {
     pub fn paste(&mut self, text: &str) -> Result<(), Error> {
         let provider = self.provider.id.clone();
         self.attempt.paste(text).map_err(|source| Error::Login { provider, source })
+    }
+
+    /// Returns what ends the login from elsewhere, as long as its user has not come back.
+    #[must_use]
+    pub fn given_up(&self) -> GivenUp {
+        self.given_up.clone()
     }
 
     /// Hears of answers that came and are not for this login, while it goes on waiting.
@@ -245,19 +253,21 @@ impl Maestro {
         let (attempt, prompt) = begun.map_err(|error| fail(&provider, error))?;
         let binding = binding(&provider, &plan.endpoints);
         let refused = Box::new(|_: &CallbackError| ());
-        Ok(PendingLogin { attempt, prompt, provider, request, binding, refused })
+        let given_up = GivenUp::default();
+        Ok(PendingLogin { attempt, prompt, provider, request, binding, refused, given_up })
     }
 
     /// Waits for the user, buys the tokens, checks them and stores the session.
     ///
-    /// Dropping the future ends the attempt. Tokens that cannot be stored are revoked.
+    /// [`PendingLogin::given_up`] ends the attempt and loses nothing. Dropping the future does so too,
+    /// and may drop tokens that were just bought. Tokens that cannot be stored are revoked.
     ///
     /// # Errors
     ///
     /// [`Error::Login`], and what the store says.
     pub async fn complete_login(&self, login: PendingLogin) -> Result<LoggedIn, Error> {
-        let PendingLogin { attempt, provider, request, binding, refused, .. } = login;
-        let (granted, browser) = attempt.finish(request.patience, refused).await;
+        let PendingLogin { attempt, provider, request, binding, refused, given_up, .. } = login;
+        let (granted, browser) = attempt.finish(request.patience, &given_up, refused).await;
         let stored = match granted {
             Ok(granted) => self.store_login(&provider, &request, binding, granted).await,
             Err(error) => Err(fail(&provider, error)),

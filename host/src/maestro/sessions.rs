@@ -387,7 +387,7 @@ impl Maestro {
             && session.credential.tokens().is_none_or(|t| t.renewal == Renewal::default())
         {
             // The vendor takes the credential again, so it was the vendor's mistake.
-            sessions.refresh(&session.info, &session.credential, &stamp()).map(drop)
+            sessions.reseal(&session.info, &session.credential, &stamp()).map(drop)
         } else {
             sessions.touch(session, &stamp())
         };

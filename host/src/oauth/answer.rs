@@ -11,7 +11,10 @@ use plugin_api::{
 use secrecy::SecretString;
 use serde_json::{Value, value::RawValue};
 
-use super::token::{Issued, TokenError};
+use super::{
+    client, redeem,
+    token::{Issued, TokenError},
+};
 use crate::session::{Renewal, TokenSet};
 
 /// The fields of an answer, borrowed from its (wiped) bytes.
@@ -80,7 +83,8 @@ pub(super) fn tokens(
     let expires_in = fields.get("expires_in").and_then(|raw| seconds(raw));
     let mut extra = previous.map(|previous| previous.extra.clone()).unwrap_or_default();
     for (name, raw) in fields {
-        if !OWN_FIELDS.contains(&name.as_str()) && raw.get() != "null" {
+        let ours = OWN_FIELDS.iter().chain(KEPT_FIELDS).any(|own| *own == name.as_str());
+        if !ours && raw.get() != "null" {
             let value = text(raw).unwrap_or(Cow::Borrowed(raw.get()));
             extra.insert(name.clone(), SecretString::from(&*value));
         }
@@ -149,8 +153,8 @@ pub(super) fn refusal(
         let now = Timestamp(u64::try_from(super::local_now_s()).unwrap_or_default() * 1000);
         let retry_after = retry_after_ms(headers, now).map(Duration::from_millis);
         let message = match code.as_str() {
-            "" => format!("HTTP status {status}"),
-            code => format!("HTTP status {status}, `{code}`"),
+            "" => format!("HTTP {status}, no reason given"),
+            code => format!("HTTP {status}, `{code}`"),
         };
         return TokenError::Transient { status: Some(status), retry_after, message };
     }
@@ -274,6 +278,8 @@ const DEAD_TOKEN_CODES: &[&str] = &[
 ];
 /// Fields that have a place of their own.
 const OWN_FIELDS: &[&str] = &["access_token", "refresh_token", "token_type", "expires_in", "scope"];
+/// What we keep beside them under these names; no answer may say it for us.
+const KEPT_FIELDS: &[&str] = &[client::AUTH_FIELD, redeem::SUBJECT];
 /// Fields that are never shown as facts.
 const SECRET_FIELDS: &[&str] = &["access_token", "refresh_token", "id_token"];
 const MIN_SKEW_S: i64 = 5;

@@ -171,7 +171,7 @@ fn kept_auth(tokens: &TokenSet) -> ClientAuth {
 }
 
 /// Its name in RFC 7591.
-const AUTH_FIELD: &str = "token_endpoint_auth_method";
+pub(super) const AUTH_FIELD: &str = "token_endpoint_auth_method";
 const BASIC: &str = "client_secret_basic";
 
 #[cfg(test)]

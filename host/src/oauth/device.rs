@@ -1,11 +1,11 @@
 //! The device flow (RFC 8628): the user enters a code in a browser anywhere, the host asks the
 //! token endpoint until that has happened.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::transport::Origin;
@@ -111,21 +111,20 @@ fn seconds(value: &Value) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Asks with `ask` until there is an answer, in the rhythm that the vendor wants.
-pub(crate) async fn poll<T, E: From<DeviceError>, Asking>(
+/// Asks with `ask` until there is an answer, in the rhythm that the vendor wants. `pause` waits until
+/// a time, or ends it; a question that was sent is never dropped.
+pub(crate) async fn poll<T, E: From<DeviceError>>(
     interval: Duration,
     expires_in: Duration,
-    mut ask: impl FnMut() -> Asking,
-) -> Result<T, E>
-where
-    Asking: Future<Output = Polled<T, E>>,
-{
+    pause: impl AsyncFn(Instant) -> Result<(), E>,
+    mut ask: impl AsyncFnMut() -> Polled<T, E>,
+) -> Result<T, E> {
     let end = Instant::now() + expires_in;
     let mut interval = interval;
     let mut wait = interval;
     loop {
         let next = Instant::now() + wait;
-        sleep_until(next.min(end)).await;
+        pause(next.min(end)).await?;
         if next > end {
             return Err(DeviceError::Expired.into());
         }
@@ -180,12 +179,16 @@ mod tests {
         let start = Instant::now();
         let asked = RefCell::new(Vec::new());
         let script = RefCell::new(VecDeque::from(script));
-        let result = poll(Duration::from_secs(5), Duration::from_secs(expires_in), || {
+        let pause = async |until| {
+            tokio::time::sleep_until(until).await;
+            Ok(())
+        };
+        let ask = async || {
             asked.borrow_mut().push(start.elapsed().as_secs());
-            let next = script.borrow_mut().pop_front().unwrap_or(Polled::Pending);
-            async { next }
-        })
-        .await;
+            script.borrow_mut().pop_front().unwrap_or(Polled::Pending)
+        };
+        let expires_in = Duration::from_secs(expires_in);
+        let result = poll(Duration::from_secs(5), expires_in, pause, ask).await;
         (result, asked.into_inner())
     }
 

@@ -1,5 +1,7 @@
 //! What can go wrong during a login, and what to do about it.
 
+use std::time::Duration;
+
 use crate::oauth::{
     callback::CallbackError, client::ClientError, device::DeviceError, discovery::DiscoveryError,
     fetch::FetchError, id_token::IdTokenError, login::Flow, loopback::LoopbackError,
@@ -53,14 +55,17 @@ pub enum LoginError {
         offered: Vec<Flow>,
     },
     /// Nobody came back in time.
-    #[error("nobody finished the login in the browser within {} min", .minutes)]
+    #[error("nobody finished the login in the browser within {}", words(*.patience))]
     Timeout {
         /// How long was waited.
-        minutes: u64,
+        patience: Duration,
         /// The last answer that came and was not for this login.
         #[source]
         refused: Option<CallbackError>,
     },
+    /// The user gave it up before coming back.
+    #[error("the login was given up")]
+    GivenUp,
     /// The vendor was to issue a client id and did not.
     #[error("the vendor's answer holds no client id for this account")]
     NoIssuedClient,
@@ -113,6 +118,14 @@ pub enum LoginError {
 impl From<TokenError> for LoginError {
     fn from(error: TokenError) -> Self {
         Self::Token(error)
+    }
+}
+
+/// Says a time as a person would.
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        whole if whole >= 120 && whole % 60 == 0 => format!("{} min", whole / 60),
+        seconds => format!("{seconds} s"),
     }
 }
 
@@ -169,6 +182,7 @@ impl LoginError {
             },
             Self::UnknownFact { hint, .. } => hint.clone(),
             Self::WrongFact { name } => format!("give it again: `--set {name}=…`"),
+            Self::GivenUp => return None,
             Self::NotPasted | Self::NothingPasted => "log in again with `--paste`".into(),
         })
     }

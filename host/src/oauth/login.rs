@@ -23,6 +23,7 @@ use crate::{
         discovery::{DiscoveryError, Endpoints},
         error::LoginError,
         fetch::Fetch,
+        given_up::GivenUp,
         loopback::{Browser, Loopback},
         pkce::Pkce,
         redeem::{Granted, Redeem},
@@ -250,17 +251,18 @@ impl Attempt {
         Ok(())
     }
 
-    /// Waits for the user and buys the tokens. `refused` hears of answers to other logins.
+    /// Waits for the user, unless it is given up, and buys the tokens. `refused` hears of answers to other logins.
     ///
     /// The browser, if one came back, still waits to be told how it went.
     pub(crate) async fn finish(
         self,
         patience: Duration,
+        given_up: &GivenUp,
         refused: impl Fn(&CallbackError),
     ) -> (Result<Granted, LoginError>, Option<Browser>) {
         let Self { redeem, waiting } = self;
         match waiting {
-            Waiting::Device { code } => (redeem.poll(&code).await, None),
+            Waiting::Device { code } => (redeem.poll(&code, given_up).await, None),
             Waiting::Paste { pasted: None, .. } => (Err(LoginError::NothingPasted), None),
             Waiting::Paste { pasted: Some(callback), .. } => (redeem.code(callback).await, None),
             Waiting::Loopback { listener, expected } => {
@@ -269,10 +271,13 @@ impl Attempt {
                     refused(error);
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
                 });
-                let Ok(answered) = timeout(patience, waiting).await else {
-                    let refused = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-                    let minutes = patience.as_secs().div_ceil(60);
-                    return (Err(LoginError::Timeout { minutes, refused }), None);
+                let answered = match given_up.or(timeout(patience, waiting)).await {
+                    Ok(Ok(answered)) => answered,
+                    Ok(Err(_elapsed)) => {
+                        let refused = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+                        return (Err(LoginError::Timeout { patience, refused }), None);
+                    }
+                    Err(given_up) => return (Err(given_up), None),
                 };
                 let granted = match answered.callback {
                     Ok(callback) => redeem.code(callback).await,

@@ -16,6 +16,7 @@ pub mod device;
 pub mod discovery;
 pub mod error;
 pub mod fetch;
+pub mod given_up;
 pub mod id_token;
 pub mod login;
 pub mod loopback;

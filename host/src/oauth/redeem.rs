@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::sleep_until;
 
 use crate::{
     oauth::{
@@ -13,6 +14,7 @@ use crate::{
         discovery::DiscoveryError,
         error::LoginError,
         fetch::Fetch,
+        given_up::GivenUp,
         id_token::{self, Check, Claims, IdTokenError},
         local_now_s,
         login::Setup,
@@ -63,13 +65,18 @@ impl Redeem {
     }
 
     /// Asks until the user has entered the code.
-    pub(super) async fn poll(self, code: &DeviceCode) -> Result<Granted, LoginError> {
+    pub(super) async fn poll(
+        self,
+        code: &DeviceCode,
+        given_up: &GivenUp,
+    ) -> Result<Granted, LoginError> {
         let endpoint = self.endpoint()?;
-        let issued = device::poll(code.interval, code.expires_in, || async {
+        let pause = async |until| given_up.or(sleep_until(until)).await;
+        let ask = async || {
             let grant = Grant::DeviceCode { device_code: &code.device_code };
             polled(endpoint.request(&self.setup.transport, grant).await)
-        })
-        .await?;
+        };
+        let issued = device::poll(code.interval, code.expires_in, pause, ask).await?;
         self.granted(issued).await
     }
 
@@ -203,7 +210,7 @@ pub(crate) fn subject(tokens: &TokenSet) -> Option<String> {
 /// Where a token answer holds the id token, and how attributes name its claims.
 const ID_TOKEN: &str = "id_token";
 /// Where the verified subject is kept among the tokens.
-const SUBJECT: &str = "id_token.sub";
+pub(super) const SUBJECT: &str = "id_token.sub";
 
 #[cfg(test)]
 mod tests {

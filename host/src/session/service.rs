@@ -217,15 +217,13 @@ impl Sessions {
         })
     }
 
-    /// Stores renewed tokens, if the session still has `generation`.
-    ///
-    /// Call before the tokens are used: a crash afterwards must not lose them.
+    /// Seals a credential again and marks the session ready, if it still is what `info` says.
     ///
     /// # Errors
     ///
     /// [`StoreError::Stale`] if another process renewed it first; read its tokens instead.
     /// [`SessionError::WrongKind`] if the credential is of another kind.
-    pub fn refresh(
+    pub fn reseal(
         &self,
         info: &SessionInfo,
         credential: &Credential,

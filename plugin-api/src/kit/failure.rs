@@ -28,7 +28,7 @@ pub fn transport(kind: TransportErrorKind, message: &str) -> ProviderError {
 pub fn status(status: u16, headers: &Headers, body: &[u8], now: Timestamp) -> ProviderError {
     let kind = ErrorKind::from_status(status);
     let quote = quote(headers, body);
-    let message = if quote.is_empty() { format!("HTTP status {status}") } else { quote };
+    let message = if quote.is_empty() { "no reason given".to_owned() } else { quote };
     let mut error = ProviderError::new(kind, message)
         .status(status)
         .retry_after_ms(retry_after_ms(headers, now));
@@ -188,7 +188,7 @@ mod tests {
     fn a_page_of_html_is_not_quoted() {
         let html = headers(&[("content-type", "text/html; charset=utf-8")]);
         let error = status(502, &html, b"<html><body>Bad Gateway</body></html>", Timestamp(0));
-        assert_eq!(error.message, "HTTP status 502");
+        assert_eq!(error.message, "no reason given");
         assert_eq!(error.kind, ErrorKind::Unavailable);
         let error = malformed("JSON", &html, b"<!doctype html>");
         assert_eq!(error.message, "expected JSON, found `text/html`");

@@ -1,10 +1,17 @@
 //! Logging in with OAuth: shows what will happen, brings user and vendor together, says who it is.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::{
+    io::{self, IsTerminal as _, Read as _},
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 
 use super::{LoginArgs, browser};
 use crate::{
@@ -14,7 +21,10 @@ use crate::{
         output::{Document, Output},
         time,
     },
-    maestro::{LoggedIn, LoginPrompt, LoginRequest, Maestro, OAuthPlan, PendingLogin, one_line},
+    maestro::{
+        Error, LoggedIn, LoginPrompt, LoginRequest, Maestro, OAuthPlan, PendingLogin, one_line,
+    },
+    oauth::error::LoginError,
     session::SessionName,
 };
 
@@ -36,12 +46,35 @@ pub(super) async fn run(
     let login = maestro.begin_login(&plan, request).await?;
     // Listens before the user is told about it.
     let mut interrupts = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
+    let nothing_stored = || {
+        output.note("the login was given up; nothing is stored");
+        Err(Failure::Interrupted)
+    };
+    let login = match prompted(login, args, output, &mut interrupts).await? {
+        Some(login) => login,
+        None => return nothing_stored(),
+    };
+    let given_up = login.given_up();
+    let mut completing = pin!(maestro.complete_login(login));
     let done = tokio::select! {
-        done = walk_through(login, args, maestro, output) => done?,
+        done = &mut completing => done,
         _ = interrupts.recv() => {
-            output.note("the login was given up; nothing is stored");
-            return Err(Failure::Interrupted);
+            given_up.now();
+            match timeout(AT_ONCE, &mut completing).await {
+                Ok(done) => done,
+                Err(_elapsed) => {
+                    output.note("the tokens are on their way; again, and they are dropped");
+                    tokio::select! {
+                        done = completing => done,
+                        _ = interrupts.recv() => return nothing_stored(),
+                    }
+                }
+            }
         }
+    };
+    let done = match done {
+        Err(Error::Login { source: LoginError::GivenUp, .. }) => return nothing_stored(),
+        done => done?,
     };
     let who = match &done.session.account {
         None if !args.no_test => asked(maestro, &done, output).await,
@@ -50,22 +83,27 @@ pub(super) async fn run(
     report(&done, who.as_deref(), output)
 }
 
-/// Brings user and vendor together.
-async fn walk_through(
+/// A login that only waits for its user ends within this time.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// Tells the user what to do, and takes what is pasted; `None` if that was interrupted.
+async fn prompted(
     mut login: PendingLogin,
     args: &LoginArgs,
-    maestro: &Maestro,
     output: &Output,
-) -> Result<LoggedIn, Failure> {
+    interrupts: &mut Signal,
+) -> Result<Option<PendingLogin>, Failure> {
     prompt(login.prompt(), args, output)?;
     if matches!(login.prompt(), LoginPrompt::Paste { .. }) {
-        login = pasted(login, output).await?;
+        login = tokio::select! {
+            login = pasted(login, output) => login?,
+            _ = interrupts.recv() => return Ok(None),
+        };
     }
     let ear = *output;
-    let login = login.on_refused(move |error| {
+    Ok(Some(login.on_refused(move |error| {
         ear.warn(&format!("{error}; still waiting for the right one"));
-    });
-    Ok(maestro.complete_login(login).await?)
+    })))
 }
 
 fn show(plan: &OAuthPlan, output: &Output) {

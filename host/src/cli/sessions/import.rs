@@ -108,7 +108,10 @@ pub(super) async fn run(args: &ImportArgs, maestro: &Maestro, output: &Output) -
 }
 
 fn document(plan: &ImportPlan) -> Document {
-    Document::new().with("candidates", &plan.candidates).with("problems", &plan.problems)
+    Document::new()
+        .with("candidates", &plan.candidates)
+        .with("problems", &plan.problems)
+        .with("absent", &plan.absent)
 }
 
 fn show(plan: &ImportPlan, output: &Output) -> Outcome {
@@ -117,7 +120,10 @@ fn show(plan: &ImportPlan, output: &Output) -> Outcome {
         output.warn(&format!("`{path}` of {} cannot be read: {}", problem.from, problem.problem));
     }
     if plan.candidates.is_empty() {
-        output.note("found no key in any of these places");
+        output.note("found no key in the environment or in another tool's files");
+        for path in &plan.absent {
+            output.note(&format!("not there: {}", path.display()));
+        }
         return Ok(());
     }
     let mut table = Table::new(&["FROM", "KEY", "SESSION", "GOES TO", "FOUND IN"]);

@@ -139,6 +139,7 @@ fn a_full_answer_is_kept_whole() {
     let body = r#"{"access_token":"at-\u0041","token_type":"bEaReR","expires_in":3600,
         "refresh_token":"rt","scope":"chat models","id_token":"e.y.j","n":3,"none":null,
         "organization":{"uuid":"o-1","name":"Demo"},"account":{"uuid":"a"},
+        "id_token.sub":"someone else","token_endpoint_auth_method":"client_secret_basic",
         "earliest_refresh_at":"2023-11-14T22:43:20Z"}"#;
     let issued = login(scheme, body).unwrap();
     let tokens = &issued.tokens;

@@ -8,15 +8,16 @@ use std::{
     env,
     ffi::OsString,
     fmt, io,
-    io::Read,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
 };
 
 use zeroize::Zeroizing;
 
 use super::{KeyId, MasterKey, file};
-use crate::session::random::NoRandomness;
+use crate::{
+    credential_helper::{self, HelperError},
+    session::random::NoRandomness,
+};
 
 /// Where the master key is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,22 +99,9 @@ pub enum KeyError {
         /// The credential.
         name: String,
     },
-    /// The command could not be run.
-    #[error("failed to run key command `{program}`")]
-    CommandIo {
-        /// The program; its arguments are not shown, they may hold secrets.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The command reported a failure.
-    #[error("key command `{program}` failed: {status}")]
-    CommandFailed {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: ExitStatus,
-    },
+    /// The command gave no key.
+    #[error("the key command gave no key")]
+    Command(#[from] HelperError),
     /// What was found is not a key.
     #[error("{origin} holds no key: found {found} bytes, expected 32 as raw, hex or base64")]
     Malformed {
@@ -239,7 +227,9 @@ impl KeySource {
                 let value = env(name).ok_or_else(|| KeyError::EnvUnset { name: name.clone() })?;
                 Zeroizing::new(value.into_encoded_bytes())
             }
-            Self::Command(argv) => run(argv)?,
+            Self::Command(argv) => {
+                credential_helper::run(argv, MAX_TEXT_LEN, credential_helper::PATIENCE)?
+            }
         };
         let origin = self.to_string();
         MasterKey::decode(&text, &origin).ok_or(KeyError::Malformed { origin, found: text.len() })
@@ -257,29 +247,6 @@ impl fmt::Display for KeySource {
             Self::Env(name) => write!(f, "environment variable `{name}`"),
             Self::Generated(path) => write!(f, "generated file `{}`", path.display()),
         }
-    }
-}
-
-/// Runs a key command. Its standard error stays the user's, so that it can ask for a passphrase.
-fn run(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let (name, arguments) = argv.split_first().map_or(("", [].as_slice()), |(n, a)| (n, a));
-    let io = |source| KeyError::CommandIo { program: name.to_owned(), source };
-    let mut child = Command::new(name)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(io)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_TEXT_LEN));
-    if let Some(output) = child.stdout.take() {
-        // Dropping the pipe ends a command that talks without end.
-        output.take(MAX_TEXT_LEN as u64).read_to_end(&mut text).map_err(io)?;
-    }
-    let status = child.wait().map_err(io)?;
-    if status.success() {
-        Ok(text)
-    } else {
-        Err(KeyError::CommandFailed { program: name.to_owned(), status })
     }
 }
 
@@ -330,12 +297,15 @@ mod tests {
     #[test]
     fn a_command_may_print_the_key() {
         assert_eq!(load(&command(&format!("echo {HEX}"))).unwrap().source(), "command `sh`");
-        assert!(matches!(load(&command("exit 3")), Err(KeyError::CommandFailed { .. })));
+        assert!(matches!(
+            load(&command("exit 3")),
+            Err(KeyError::Command(HelperError::Failed { .. }))
+        ));
         assert!(matches!(load(&command("true")), Err(KeyError::Malformed { found: 0, .. })));
         assert!(load(&command("cat /dev/zero")).is_err());
         for argv in [vec![], vec!["/no/such/program".to_owned()]] {
             let error = load(&KeySource::Command(argv)).unwrap_err();
-            assert!(matches!(error, KeyError::CommandIo { .. }));
+            assert!(matches!(error, KeyError::Command(_)));
             assert!(error.source().is_some() && error.hint().is_none());
         }
     }

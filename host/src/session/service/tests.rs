@@ -242,12 +242,12 @@ fn refreshing_is_compare_and_swap() {
     let oauth = Login { credential: tokens("one"), ..login("work", "") };
     let before = sessions.create(&oauth, &NOW).unwrap();
     assert_eq!(before.expires_at, Some(9000));
-    let after = sessions.refresh(&before, &tokens("two"), &NOW).unwrap();
+    let after = sessions.reseal(&before, &tokens("two"), &NOW).unwrap();
     assert_eq!(after.generation, 2);
-    let late = fixture.other().refresh(&before, &tokens("three"), &NOW).unwrap_err();
+    let late = fixture.other().reseal(&before, &tokens("three"), &NOW).unwrap_err();
     assert!(matches!(late, SessionError::Store(StoreError::Stale { .. })));
     assert_eq!(secret(&sessions.open_id(&before.id).unwrap()), "two");
-    let kind = sessions.refresh(&after, &login("work", "k").credential, &NOW).unwrap_err();
+    let kind = sessions.reseal(&after, &login("work", "k").credential, &NOW).unwrap_err();
     let expected = "session `work` holds oauth credentials, but was given one for api_key";
     assert_eq!(kind.to_string(), expected);
     assert_eq!(kind.hint(), None);

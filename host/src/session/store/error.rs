@@ -263,7 +263,10 @@ impl StoreError {
             Self::UnknownSession { .. } => "run `maestro sessions list`".into(),
             Self::UnknownConversation { .. } => "run `maestro conversations list`".into(),
             Self::Stale { .. } => "try again".into(),
-            Self::WrongKey { found, .. } => format!("provide the key whose id is `{found}`"),
+            Self::WrongKey { found, .. } => format!(
+                "let `key` below `[store]` in the configuration name the key whose id is `{found}`, \
+                 or point `MAESTRO_HOME` elsewhere"
+            ),
             Self::Io { .. } | Self::Engine { .. } | Self::NoMasterKey => return None,
         })
     }

@@ -114,7 +114,12 @@ impl SqliteStore {
             }
         } else {
             file::prepare(path)?;
-            migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout, keys)?;
+            let backup =
+                migrate::migrate(path, migrate::LATEST, now_s, options.busy_timeout, keys)?;
+            if let Some(backup) = backup {
+                let (path, backup) = (path.display(), backup.display());
+                tracing::warn!("`{path}` has a newer form now; as it was it is in `{backup}`");
+            }
         }
         let open = |role| connect(path, options, role).map_err(|fault| fault.at(path));
         Ok(Self {
