@@ -43,10 +43,22 @@ fn release() -> &'static Path {
     })
 }
 
+/// What cargo finds around it.
+fn surroundings() -> impl Iterator<Item = (&'static str, OsString)> {
+    let kept = ["HOME", "CARGO", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
+    let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let ours = [
+        ("CARGO_NET_OFFLINE", "true".into()),
+        ("CARGO_TERM_COLOR", "never".into()),
+        ("CARGO_TARGET_DIR", root().join("target").into_os_string()),
+    ];
+    kept.chain(ours)
+}
+
 /// A folder to work in, a home, and a shell that finds the release.
-struct Workshop {
-    test: Test,
-    folder: PathBuf,
+pub(crate) struct Workshop {
+    pub(crate) test: Test,
+    pub(crate) folder: PathBuf,
 }
 
 /// What a command said.
@@ -60,28 +72,24 @@ struct Said {
 impl Workshop {
     /// Begins in an empty folder. Each test has a name of its own, and its crates too: libraries of
     /// one name would overwrite each other.
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = root().join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        Self { test: Test::new(), folder }
+        let test = surroundings().fold(Test::new(), |test, (name, value)| test.env(name, value));
+        Self { test, folder }
     }
 
     fn run(&self, script: &str) -> Said {
         let bin = release().join("bin");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::iter::once(bin).chain(std::env::split_paths(&path));
-        let kept = ["HOME", "CARGO", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
-        let kept = kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let ran = Command::new("sh")
             .args(["-euc", script])
             .env_clear()
-            .envs(kept)
+            .envs(surroundings())
             .env("PATH", std::env::join_paths(path).unwrap())
             .env("MAESTRO_HOME", self.test.home())
-            .env("CARGO_NET_OFFLINE", "true")
-            .env("CARGO_TERM_COLOR", "never")
-            .env("CARGO_TARGET_DIR", root().join("target"))
             .current_dir(&self.folder)
             .output()
             .unwrap();
@@ -91,21 +99,21 @@ impl Workshop {
 
     /// Runs what must succeed and returns what it said on stdout.
     #[track_caller]
-    fn ok(&self, script: &str) -> String {
+    pub(crate) fn ok(&self, script: &str) -> String {
         let said = self.run(script);
         assert_eq!(said.status, Some(0), "{script}\n{}\n{}", said.stdout, said.stderr);
         said.stdout
     }
 
     /// Returns the library that `plugin build` makes of a crate.
-    fn built(&self, folder: &str) -> Value {
+    pub(crate) fn built(&self, folder: &str) -> Value {
         serde_json::from_str(&self.ok(&format!("maestro plugin build {folder} --debug --json")))
             .unwrap()
     }
 }
 
 /// The API of the template.
-fn acme(request: &Request) -> Reply {
+pub(crate) fn acme(request: &Request) -> Reply {
     if request.header("authorization") != "Bearer acme-0123456789" {
         return Reply::json(401, r#"{"error":{"code":"bad_key","message":"unknown key"}}"#);
     }
@@ -146,7 +154,7 @@ fn a_release_alone_makes_a_plugin_that_builds_passes_and_answers() {
     assert!(manifest.contains(sdk.to_str().unwrap()), "{manifest}");
 
     let tested = shop.ok("cd fresh-acme && cargo test --quiet --test golden");
-    assert!(tested.contains("8 passed"), "{tested}");
+    assert!(tested.contains("9 passed"), "{tested}");
 
     let built = shop.built("fresh-acme");
     let plugin = &built["plugin"];
@@ -156,6 +164,18 @@ fn a_release_alone_makes_a_plugin_that_builds_passes_and_answers() {
     );
     let file = PathBuf::from(plugin["path"].as_str().unwrap());
     assert_eq!(plugin["hash"], blake3::hash(&fs::read(&file).unwrap()).to_hex().as_str());
+
+    // Untouched, it keeps every rule.
+    let check =
+        format!("maestro plugin check --json --fixtures fresh-acme/fixtures {}", file.display());
+    let checked: Value = serde_json::from_str(&shop.ok(&check)).unwrap();
+    assert_eq!(
+        (&checked["check"]["passed"], &checked["check"]["fixtures"]),
+        (&json!(true), &json!(4))
+    );
+    let rules = checked["check"]["rules"].as_array().unwrap();
+    let recorded = rules.iter().find(|rule| rule["rule"] == "fixtures-succeed").unwrap();
+    assert_eq!(recorded["verdict"], "passed");
 
     let upstream = Upstream::start(acme);
     fs::copy(&file, shop.test.home().join("plugins/fresh-acme.so")).unwrap();

@@ -388,6 +388,22 @@ fn a_record_that_differs_is_named() {
 }
 
 #[test]
+fn a_provider_that_is_not_the_first_is_checked_too() {
+    let test = Test::new();
+    let mut json = manifest();
+    let mut second = json["providers"][0].clone();
+    (second["id"], second["profile"]) = (json!("second"), json!("q"));
+    json["providers"].as_array_mut().unwrap().push(second);
+    let fault = json!([{"name": "fault", "value": "takes-garbage"}]);
+    json["profiles"].as_array_mut().unwrap().push(json!({"name": "q", "values": fault}));
+    let checked = check(&test.maestro(), &variant(&test, json.to_string().as_bytes()));
+    assert_eq!(failed(&checked), ["garbage-fails"]);
+    let found = checked.rules.iter().find(|rule| rule.verdict == "failed").unwrap();
+    let input = found.input.as_deref().unwrap();
+    assert!(input.starts_with("provider `second`, chat, "), "{input}");
+}
+
+#[test]
 fn the_command_names_the_rule_and_the_input_and_exits_with_4() {
     let test = Test::new();
     let path = variant(&test, &with_value("fault", "takes-garbage"));
@@ -411,6 +427,15 @@ fn the_command_names_the_rule_and_the_input_and_exits_with_4() {
     assert!(output.stderr.contains("1 broken, "));
     let xml = fs::read_to_string(junit).unwrap();
     assert!(xml.contains("name=\"garbage-fails\"><failure ") && xml.contains("value=\"7\""));
+    let output = test.args_of(["plugin", "check", &path, "--only-failed", "--json"]);
+    assert_eq!((output.status.code(), output.stderr.as_str()), (Some(4), ""));
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    let check = &document["check"];
+    assert_eq!((&check["plugin"], &check["passed"]), (&json!("variant"), &json!(false)));
+    assert_eq!(check["rules"].as_array().unwrap().len(), 1);
+    let rule = &check["rules"][0];
+    assert_eq!((&rule["rule"], &rule["verdict"]), (&json!("garbage-fails"), &json!("failed")));
+    assert!(rule["hint"].is_string() && rule["input"].is_string(), "{rule}");
     let output = test.args_of(["plugin", "check", &path, "--rule", "garbage-fail"]);
     assert_eq!(output.status.code(), Some(2));
     let output = test.args_of(["plugin", "check", &path, "--rule", "plugin-id"]);

@@ -14,6 +14,7 @@ mod config;
 mod contract;
 mod crash;
 mod db;
+mod dev;
 mod evolution;
 mod gateway;
 mod harness;

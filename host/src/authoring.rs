@@ -1,10 +1,11 @@
 //! What an author of a plugin needs beside the contract: a crate to begin with, and its library.
 //!
 //! [`template`] makes the crate, [`sdk`] finds the contract's sources that it builds against, and
-//! [`build`] runs cargo. Nothing here loads a plugin or judges one: that is [`plugin`](crate::plugin)'s.
+//! [`build`] runs cargo, [`sources`] notices what is saved. Nothing here loads a plugin or judges one: that is [`plugin`](crate::plugin)'s.
 
 pub mod build;
 pub mod sdk;
+pub mod sources;
 pub mod template;
 
 use std::{io, path::PathBuf};
@@ -64,6 +65,14 @@ pub enum AuthoringError {
         /// The crate.
         folder: PathBuf,
     },
+    /// The sources cannot be watched.
+    #[error("`{}` cannot be watched: {problem}", .folder.display())]
+    Watch {
+        /// The crate.
+        folder: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
     /// A file cannot be read or written.
     #[error("failed to {action} `{}`", .path.display())]
     Io {
@@ -99,6 +108,10 @@ impl AuthoringError {
             Self::NoCargo { .. } => "install the Rust toolchain, or set `CARGO`".into(),
             Self::NoLibrary { .. } => {
                 "add `crate-type = [\"cdylib\", \"rlib\"]` to `[lib]` in its `Cargo.toml`".into()
+            }
+            Self::Watch { .. } => {
+                "the system may watch no more files; on Linux see `fs.inotify.max_user_watches`"
+                    .into()
             }
             Self::Build => return None,
             Self::Io { .. } => "check the permissions and the free space".into(),

@@ -90,6 +90,12 @@ impl Home {
         self.data.join("plugins")
     }
 
+    /// Returns the folder of libraries that `maestro plugin dev` puts before the installed ones.
+    #[must_use]
+    pub fn development(&self) -> PathBuf {
+        self.data.join("dev")
+    }
+
     /// Returns the list of plugins that the user trusts.
     #[must_use]
     pub fn trusted(&self) -> PathBuf {

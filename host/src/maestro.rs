@@ -14,6 +14,7 @@ mod clients;
 mod conversations;
 mod db;
 mod declared;
+mod develop;
 mod doctor;
 mod error;
 mod import;
@@ -55,6 +56,7 @@ pub use catalog::SessionOf;
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
+pub use develop::{Compared, Developed, Development, Questions};
 pub use error::Error;
 pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
@@ -131,7 +133,11 @@ impl Maestro {
     /// [`Error::Misfit`] when the configuration names what no plugin has.
     pub fn open(home: Home, config: Config) -> Result<Self, Error> {
         let bundled = registry::bundled_folder();
-        let folders = registry::folders(bundled.as_deref(), &config.plugins.path, &home.plugins());
+        // What its author works on comes before all else.
+        let provenance = Provenance::Development;
+        let mut folders = vec![scan::Folder { path: home.development(), provenance }];
+        let (others, user) = (&config.plugins.path, home.plugins());
+        folders.extend(registry::folders(bundled.as_deref(), others, &user));
         let mut terms = Terms::new(&config, Trust::read(&home.trusted())?);
         let limit = config.plugins.quarantine_after.unwrap_or(quarantine::LIMIT);
         terms.quarantine = Arc::new(Quarantine::open(home.quarantine(), limit));

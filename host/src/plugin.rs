@@ -6,11 +6,13 @@
 //! serves. What happens in an exchange is not here but in [`exchange`](crate::exchange).
 //!
 //! [`generations`] puts another registry in its place when the folders change, which [`watch`] notices;
+//! [`development`] is where an author's builds come before the installed ones.
 //! [`probe`] keeps what came of the first load, [`quarantine`] what crashes too often.
 //!
 //! [`tier`] decides where a library runs: trusted ones ([`trust`]) in this process, all others in a
 //! confined [`worker`]. [`runtime`] is what both have in common, for the driver.
 
+pub mod development;
 pub mod generations;
 pub mod honesty;
 pub mod install;
@@ -38,6 +40,9 @@ pub enum Provenance {
     Bundled,
     /// Dropped into a folder by the user.
     User,
+    /// Built by the user just now, and before all others while `maestro plugin dev` runs; not trusted
+    /// any more than what is dropped in.
+    Development,
 }
 
 impl Provenance {
@@ -47,6 +52,7 @@ impl Provenance {
         match self {
             Self::Bundled => "bundled",
             Self::User => "user",
+            Self::Development => "dev",
         }
     }
 }

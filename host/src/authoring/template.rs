@@ -165,18 +165,15 @@ const FILES: &[(&str, &str)] = &[
     ("src/lib.rs", include_str!("template/src/lib.rs")),
     ("src/wire.rs", include_str!("template/src/wire.rs")),
     ("tests/golden.rs", include_str!("template/tests/golden.rs")),
-    ("tests/fixtures/text.request.json", include_str!("template/tests/fixtures/text.request.json")),
-    ("tests/fixtures/text.sse", include_str!("template/tests/fixtures/text.sse")),
-    ("tests/fixtures/text.events.json", include_str!("template/tests/fixtures/text.events.json")),
-    ("tests/fixtures/error.sse", include_str!("template/tests/fixtures/error.sse")),
-    ("tests/fixtures/error.events.json", include_str!("template/tests/fixtures/error.events.json")),
-    ("tests/fixtures/truncated.sse", include_str!("template/tests/fixtures/truncated.sse")),
-    (
-        "tests/fixtures/truncated.events.json",
-        include_str!("template/tests/fixtures/truncated.events.json"),
-    ),
-    ("tests/fixtures/models.json", include_str!("template/tests/fixtures/models.json")),
-    ("tests/fixtures/models.value.json", include_str!("template/tests/fixtures/models.value.json")),
+    ("fixtures/text.sent.json", include_str!("template/fixtures/text.sent.json")),
+    ("fixtures/text.sse", include_str!("template/fixtures/text.sse")),
+    ("fixtures/text.events.json", include_str!("template/fixtures/text.events.json")),
+    ("fixtures/error.sse", include_str!("template/fixtures/error.sse")),
+    ("fixtures/error.events.json", include_str!("template/fixtures/error.events.json")),
+    ("fixtures/truncated.sse", include_str!("template/fixtures/truncated.sse")),
+    ("fixtures/truncated.events.json", include_str!("template/fixtures/truncated.events.json")),
+    ("fixtures/all.models.json", include_str!("template/fixtures/all.models.json")),
+    ("fixtures/all.value.json", include_str!("template/fixtures/all.value.json")),
 ];
 
 /// Crates that the new one depends on or finds in every toolchain, and names that cargo keeps.

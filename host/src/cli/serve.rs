@@ -74,6 +74,8 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     for line in banner(&url, keyless) {
         output.note(&line);
     }
+    // Without it the gateway serves what it found at its start, which is better than nothing.
+    let _watch = maestro.watch().inspect_err(|error| output.warn(&error.to_string()));
     let certificate = Arc::new(server.certificate());
     let said = *output;
     let reloading = tokio::spawn(async move {

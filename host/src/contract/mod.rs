@@ -18,7 +18,8 @@ use std::{
 };
 
 use plugin_api::kit::conformance::{
-    Finding, Fixture, Options, Report, Rule, Stage, Verdict, check_exchanges, check_manifest,
+    self as conformance, Finding, Fixture, Options, Played, Report, Rule, Stage, Verdict,
+    check_exchanges, check_manifest,
 };
 use serde::Serialize;
 
@@ -184,10 +185,7 @@ pub fn check(
         Err(_) if !findings.is_empty() => return Ok(report(&findings, &tried)),
         Err(refusal) => return Err(refusal),
     };
-    let budgets = Budgets { step_cpu: bench.budgets.step_cpu.min(STEP), ..bench.budgets };
-    let confined = !bench.allow_unconfined;
-    let worker = Worker::new(&judged, bench.program.as_ref(), budgets, confined, None)?;
-    let confined = Confined::new(worker);
+    let confined = confined(&judged, bench)?;
     match block_on(confined.ready()) {
         Ok(()) => {
             tried.extend(stage(Stage::Worker));
@@ -209,6 +207,28 @@ pub fn check(
         Err(refusal) => return Err(refusal),
     }
     Ok(report(&findings, &tried))
+}
+
+/// Loads a library in a worker and gives it recorded answers; says what came of each.
+///
+/// # Errors
+///
+/// Why it cannot be loaded.
+pub fn play(
+    judged: &Judged,
+    fixtures: &[Fixture],
+    bench: &Bench,
+) -> Result<Vec<Played>, RefusalError> {
+    let confined = confined(judged, bench)?;
+    block_on(confined.ready())?;
+    Ok(conformance::play(&confined, &judged.manifest, fixtures))
+}
+
+fn confined(judged: &Judged, bench: &Bench) -> Result<Confined, RefusalError> {
+    let budgets = Budgets { step_cpu: bench.budgets.step_cpu.min(STEP), ..bench.budgets };
+    let must_be_confined = !bench.allow_unconfined;
+    let worker = Worker::new(judged, bench.program.as_ref(), budgets, must_be_confined, None)?;
+    Ok(Confined::new(worker))
 }
 
 fn stage(stage: Stage) -> impl Iterator<Item = Rule> {

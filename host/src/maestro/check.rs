@@ -36,13 +36,19 @@ impl Maestro {
         let folder = fixtures.map(Path::to_owned).or_else(|| contract::fixtures_beside(&path));
         let fixtures = folder.map(|folder| contract::fixtures(&folder)).transpose();
         let fixtures = fixtures.map_err(RefusalError::Io).map_err(refused)?.unwrap_or_default();
+        let bench = self.check_bench();
+        let judge = || self.judge(&path);
+        contract::check(&path, &fixtures, options, &bench, judge).map_err(refused)
+    }
+
+    /// Returns how the worker of a check is made here.
+    pub(super) fn check_bench(&self) -> Bench {
+        let registry = self.registry();
         let terms = registry.terms();
-        let bench = Bench {
+        Bench {
             program: terms.program.clone(),
             allow_unconfined: terms.allow_unconfined,
             budgets: terms.budgets,
-        };
-        let judge = || self.judge(&path);
-        contract::check(&path, &fixtures, options, &bench, judge).map_err(refused)
+        }
     }
 }

@@ -248,6 +248,12 @@ pub enum Error {
     /// A recording cannot be run again.
     #[error("the recording cannot be used")]
     Recording(#[from] RecordingError),
+    /// A build cannot be put before the installed plugins.
+    #[error("the build cannot be put before what is installed")]
+    Development {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The list of trusted plugins cannot be used.
     #[error("the list of trusted plugins cannot be used")]
     Trust(#[from] TrustError),
@@ -394,6 +400,9 @@ impl Error {
                 })
             }
             Self::Trust(error) => Some(error.hint()),
+            Self::Development { .. } => {
+                Some("check the permissions of the home, and the free space".into())
+            }
             Self::Quarantine { .. } => Some("check the file's permissions".into()),
             Self::Exchange(ExchangeError::Provider { provider, source }) => {
                 provider_hint(provider, source)
@@ -463,6 +472,7 @@ impl Error {
             | Self::Unsound { .. }
             | Self::Trust(_)
             | Self::Quarantine { .. }
+            | Self::Development { .. }
             | Self::Key(_)
             | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,

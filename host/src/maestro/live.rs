@@ -1,10 +1,14 @@
 //! What a program that runs for long does with its plugins: watch their folders, take over what changed,
 //! withhold what crashes.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Changes, Error, Maestro, Watch, WatchError, Withheld};
 use crate::plugin::{
+    development,
     trust::Trust,
     watch::{Next, Places, Why},
 };
@@ -23,12 +27,21 @@ impl Maestro {
         Watch::start(Places { folders: folders.collect(), files }, move |why| {
             let Some(inner) = weak.upgrade() else { return Next::Stop };
             let maestro = Self { inner };
-            let unfinished = why == Why::News && {
+            let ended = || {
+                let registry = maestro.registry();
+                let mut plugins = registry.plugins().filter(|plugin| plugin.is_in_development());
+                plugins.any(|plugin| !development::is_live(&plugin.judged.path))
+            };
+            let unfinished = (why == Why::News || ended()) && {
                 let changes = maestro.reload_plugins();
                 changes.problems.iter().for_each(|problem| maestro.warn(problem));
                 changes.unfinished
             };
             let late = maestro.inner.plugins.end_late();
+            // A process that is killed removes nothing, so its end is no news.
+            let developed = maestro.registry().plugins().any(|plugin| plugin.is_in_development());
+            let again = developed.then(|| Instant::now() + DEVELOPED);
+            let late = late.into_iter().chain(again).min();
             if unfinished { Next::Soon } else { late.map_or(Next::Never, Next::At) }
         })
     }
@@ -74,3 +87,6 @@ impl Maestro {
         Ok(held + terms.verdicts.forget(id) > 0)
     }
 }
+
+/// How often to see whether who works on a plugin is still there.
+const DEVELOPED: Duration = Duration::from_secs(1);

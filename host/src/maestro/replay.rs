@@ -34,6 +34,16 @@ impl ReplayedExchange {
 }
 
 impl Maestro {
+    /// Reads a recording, to see that it can be run again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recording`].
+    pub fn check_recording(&self, file: &Path) -> Result<(), Error> {
+        recording::read(file)?;
+        Ok(())
+    }
+
     /// Runs the exchanges of a recording again, without a network: by the plugins that they were recorded
     /// with, or by `plugin`, an id or a file.
     ///

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Refusal, RefusalError,
+    Provenance, Refusal, RefusalError,
     judge::{Judge, Judged},
     one_line,
     registry::{FIRST, MisfitError, Plugin, Registry},
@@ -192,7 +192,16 @@ impl Generations {
         for Refusal { path, error } in refused {
             change.refuse(&mut candidates, path, error);
         }
+        let mut developed = HashSet::new();
         for (file, verdict) in found.into_iter().zip(verdicts) {
+            // Those in development come first; what they stand in for is not even loaded.
+            if let Ok(Judged { provenance, manifest, .. }) = &verdict {
+                if *provenance == Provenance::Development {
+                    developed.insert(manifest.id.clone());
+                } else if developed.contains(&manifest.id) {
+                    continue;
+                }
+            }
             match verdict.and_then(|judged| change.plugin(judged, last)) {
                 Ok(plugin) => candidates.push(Candidate { path: file.path, offer: Ok(plugin) }),
                 Err(error) => change.refuse(&mut candidates, file.path, error),

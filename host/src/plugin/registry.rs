@@ -150,7 +150,8 @@ impl Registry {
         Self { plugins, providers, refused: Vec::new(), terms }
     }
 
-    /// Takes a plugin and its providers, unless another has their ids. `plugin` makes it, or fails,
+    /// Takes a plugin and its providers, unless another has their ids. What its author works on takes
+    /// the place of others without a word: of a plugin with its id, or of single providers. `plugin` makes it, or fails,
     /// when nothing else speaks against it.
     pub(super) fn admit(
         &mut self,
@@ -161,6 +162,9 @@ impl Registry {
         let wrong = |problem: String| RefusalError::WrongManifest { problem };
         let id = PluginId::new(manifest.id.clone()).map_err(|error| wrong(error.to_string()))?;
         if let Some(other) = self.plugins.get(&id) {
+            if other.is_in_development() {
+                return Ok(());
+            }
             let by = other.judged.path.clone();
             return Err(RefusalError::DuplicatePlugin { id: id.to_string(), by });
         }
@@ -174,6 +178,9 @@ impl Registry {
                 continue;
             }
             if let Some(other) = self.providers.get(&provider_id) {
+                if other.plugin.is_in_development() {
+                    continue;
+                }
                 let by = other.plugin.id.to_string();
                 return Err(RefusalError::DuplicateProvider { id: provider.id.clone(), by });
             }
@@ -628,6 +635,12 @@ impl Plugin {
     ) -> Result<Worker, RefusalError> {
         let Terms { program, budgets, .. } = &*self.terms;
         Worker::new(&self.judged, program.as_ref(), *budgets, must_be_confined, quarantine)
+    }
+
+    /// Reports whether its author works on it just now.
+    #[must_use]
+    pub fn is_in_development(&self) -> bool {
+        self.judged.provenance == Provenance::Development
     }
 
     /// Returns why it is withheld, if it is.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Provenance, Refusal, RefusalError};
+use super::{Provenance, Refusal, RefusalError, development};
 
 /// Most bytes of a library; a debug build with all symbols has some 12 MB.
 pub const MAX_SIZE: u64 = 1 << 29;
@@ -79,6 +79,9 @@ pub fn scan(folders: &[Folder]) -> (Vec<Found>, Vec<Refusal>) {
         };
         let mut paths: Vec<PathBuf> =
             entries.flatten().map(|entry| entry.path()).filter(|path| is_library(path)).collect();
+        if folder.provenance == Provenance::Development {
+            paths.retain(|path| development::is_live(path));
+        }
         if paths.is_empty() {
             continue;
         }

@@ -44,6 +44,8 @@ pub use drive::{Stepped, Steps, Subject};
 pub use fixture::{Answers, Fixture};
 pub use rules::{Rule, Stage};
 
+use serde_json::Value;
+
 use crate::{
     export::{Exported, InProcess},
     manifest::Manifest,
@@ -178,6 +180,29 @@ pub fn check_exchanges(
     let mut probes = probes::Probes::new(subject, manifest, fixtures, options);
     probes.all();
     (probes.findings, probes.tried)
+}
+
+/// What came of a recorded answer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Played {
+    /// The fixture's name.
+    pub name: String,
+    /// Requests, events or a value, and the end, in the words of a recording.
+    pub outputs: Vec<Value>,
+}
+
+/// Gives a plugin's first provider each recorded answer that it has an operation for, and says what
+/// came of it. Breaks of a rule are among the outputs; nothing is judged.
+#[must_use]
+pub fn play(subject: &dyn Subject, manifest: &Manifest, fixtures: &[Fixture]) -> Vec<Played> {
+    let options = Options::default();
+    let probes = probes::Probes::new(subject, manifest, fixtures, &options);
+    let played = |fixture: &Fixture| {
+        let (name, outputs) = (fixture.name.clone(), probes.play(fixture).outputs());
+        Played { name, outputs }
+    };
+    fixtures.iter().map(played).collect()
 }
 
 /// Checks a plugin in this process: its manifest and its exchanges.

@@ -86,5 +86,10 @@ pub(super) fn run(args: &CheckArgs, maestro: &Maestro, output: &Output) -> Outco
             checked.milliseconds
         ));
     }
+    if checked.fixtures == 0 && args.rules.is_empty() && !output.is_json() {
+        output.note(
+            "it was checked without recorded answers; `--fixtures DIR` names a folder of them",
+        );
+    }
     if checked.passed { Ok(()) } else { Err(Failure::Nonconforming) }
 }

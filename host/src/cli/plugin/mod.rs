@@ -5,6 +5,7 @@
 
 mod author;
 mod check;
+mod dev;
 mod replay;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::{
     maestro::{InstalledPlugin, Maestro, PluginInfo, RefusedPlugin},
 };
 
-/// `maestro plugin list|inspect|check|trust|untrust|quarantine|install|remove|new|build|replay`.
+/// `maestro plugin list|inspect|check|trust|untrust|quarantine|install|remove|new|build|dev|replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A plugin is a shared library in the plugin folder. It runs in a worker, a child process that can do
@@ -41,7 +42,8 @@ Examples:
 
 To write one:
   maestro plugin new acme                  makes a crate that builds and passes its tests
-  maestro plugin build acme                builds the library and prints its hash")]
+  maestro plugin build acme                builds the library and prints its hash
+  maestro plugin dev acme                  builds and reloads it whenever you save")]
 pub(super) struct PluginArgs {
     #[command(subcommand)]
     command: PluginCommand,
@@ -91,6 +93,8 @@ enum PluginCommand {
     New(author::NewArgs),
     /// Build a plugin's crate and say which file came of it
     Build(author::BuildArgs),
+    /// Build a plugin's crate at each save, serve it meanwhile, and show what it says otherwise
+    Dev(dev::DevArgs),
 }
 
 /// Runs the command.
@@ -144,6 +148,9 @@ pub(super) fn run(
         }
         PluginCommand::Replay(args) => {
             wait(output, async |maestro| replay::run(&args, maestro, output).await)
+        }
+        PluginCommand::Dev(args) => {
+            wait(output, async |maestro| dev::run(args, maestro, output).await)
         }
         PluginCommand::New(args) => author::new(args, output),
         PluginCommand::Build(args) => author::build(&args, &open()?, output),

@@ -1,5 +1,7 @@
 //! Drives an exchange as a host does and stops at the first rule that it breaks.
 
+use serde_json::{Value, json};
+
 use super::{headers, rules::Rule, url::Url};
 use crate::{
     abi::{
@@ -128,6 +130,30 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) const fn ended(&self) -> bool {
         self.done || self.error.is_some() || self.broken.is_some()
+    }
+
+    /// Lists what it did, in the words of a recording: requests first, the end last.
+    pub(super) fn outputs(&self) -> Vec<Value> {
+        let requests = self.requests.iter().map(|request| {
+            let bytes = request.body.pieces.iter().map(|piece| match piece {
+                Piece::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                other => json!(other).to_string(),
+            });
+            let (method, url) = (&request.method, &request.url);
+            let body: String = bytes.collect();
+            json!({ "send": { "method": method, "url": url, "body": body } })
+        });
+        let events = self.events.iter().map(|event| json!({ "event": event }));
+        let value = self.value.iter().map(|value| json!({ "value": value }));
+        let end = match (&self.broken, &self.error) {
+            (Some((rule, detail)), _) => {
+                json!({ "broke": { "rule": rule.as_str(), "detail": detail } })
+            }
+            (None, Some(error)) => json!({ "fail": error }),
+            (None, None) if self.done => json!("done"),
+            (None, None) => json!("open"),
+        };
+        requests.chain(events).chain(value).chain([end]).collect()
     }
 
     /// Says how it ended, for a person.

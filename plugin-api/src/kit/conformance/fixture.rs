@@ -6,6 +6,7 @@
 //! | `NAME.request.json` | the [`ChatRequest`] that it answers; without it, a greeting |
 //! | `NAME.events.json`, `NAME.json.events.json` | the events that must come of it, and the error |
 //! | `NAME.models.json`, `NAME.embeddings.json`, `NAME.tokens.json` | answers of other operations |
+//! | `NAME.sent.json`, `NAME.value.json` | what a plugin's own tests expect; not read here |
 
 use std::collections::BTreeMap;
 
@@ -82,9 +83,12 @@ impl Fixture {
     }
 }
 
+/// What stands beside an answer and is none.
+const BESIDE: &[&str] = &[".events.json", ".request.json", ".value.json", ".sent.json"];
+
 fn kind(name: &str) -> Option<(&str, Answers, &'static str)> {
     const JSON: &str = "application/json";
-    [".events.json", ".request.json"].iter().all(|suffix| !name.ends_with(suffix)).then_some(())?;
+    BESIDE.iter().all(|suffix| !name.ends_with(suffix)).then_some(())?;
     [
         (".models.json", Answers::Models, JSON),
         (".embeddings.json", Answers::Embeddings, JSON),

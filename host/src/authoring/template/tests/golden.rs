@@ -11,14 +11,17 @@ use std::{env, fs, path::PathBuf};
 use {{crate}}::Plugin;
 use plugin_api::{
     ProviderId,
-    kit::replay::{Replay, Run, every_cut},
+    kit::{
+        conformance::{self, Fixture},
+        replay::{Replay, Run, every_cut},
+    },
     prelude::*,
 };
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
+        .join("fixtures")
         .join(name)
 }
 
@@ -64,11 +67,22 @@ fn streamed(name: &str) -> Run {
     run
 }
 
+/// What `maestro plugin check` finds without a worker, with the same recorded answers.
+#[test]
+fn every_rule_of_the_contract_is_kept() {
+    let files = fs::read_dir(fixture("")).unwrap().map(|file| {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, fs::read(path).unwrap())
+    });
+    conformance::assert::<Plugin>(&Fixture::of_files(files).unwrap());
+}
+
 #[test]
 fn a_conversation_is_sent_as_the_vendor_wants_it() {
     let run = Replay::new(chat()).run();
     assert_eq!(run.requests[0].url, "https://api.acme.example/v1/generate");
-    golden("text.request.json", &run.request_json(0));
+    golden("text.sent.json", &run.request_json(0));
 }
 
 #[test]
@@ -124,10 +138,10 @@ fn models_are_listed() {
     let exchange = Plugin
         .list_models(&instance(), ListModels::default())
         .unwrap();
-    let body = fs::read(fixture("models.json")).unwrap();
+    let body = fs::read(fixture("all.models.json")).unwrap();
     let run = Replay::new(exchange).respond(200, &[], &body).run();
     assert_eq!(run.requests[0].url, "https://api.acme.example/v1/models");
-    golden("models.value.json", &json!(run.value));
+    golden("all.value.json", &json!(run.value));
 }
 
 #[test]
