@@ -119,6 +119,12 @@ impl Home {
     pub fn plugin_copies(&self) -> PathBuf {
         self.cache.join("plugins")
     }
+
+    /// Returns the folder of settings that launched tools read; all of it can be made again.
+    #[must_use]
+    pub fn launched(&self) -> PathBuf {
+        self.cache.join("launched")
+    }
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ fn a_client_that_leaves_closes_the_connection_upstream() {
         for (reply, said) in [
             (Reply::nothing().hang(), false),
             (Reply::sse().hang(), false),
-            // Twice, because Gemini's form holds a piece back for what may belong to it.
-            (Reply::sse().event(&word("red")).event(&word("green")).hang(), stream),
+            // The first word alone: none waits for the next.
+            (Reply::sse().event(&word("red")).hang(), stream),
         ] {
             let upstream = Upstream::always(reply);
             let test = home(&upstream, LISTED);
@@ -123,6 +123,22 @@ fn silence_is_broken_by_signs_of_life() {
     client.read_until("event: ping");
     second.open();
     client.finish();
+}
+
+#[test]
+fn googles_libraries_hear_no_comment() {
+    let gate = Gate::new();
+    let reply = Reply::sse().event(&word("red")).wait(&gate).event("[DONE]");
+    let upstream = Upstream::always(reply);
+    let test = home(&upstream, &format!("{LISTED}[serve]\nheartbeat_ms = 20\n"));
+    let gateway = Gateway::start(&test);
+    let (path, body) = requests(true).remove(3);
+    let mut client = gateway.send("POST", &path, &[], body);
+    // The end of the word's event, and empty lines in chunks of their own.
+    client.read_until("\r\n\r\n\r\n2\r\n\r\n\r\n2\r\n\r\n\r\n");
+    gate.open();
+    let body = client.finish().body;
+    assert!(body.lines().all(|line| line.is_empty() || line.starts_with("data: ")), "{body}");
 }
 
 #[test]

@@ -32,8 +32,8 @@ pub enum Layout {
 /// Writes events as chunks.
 ///
 /// A part's signature stands on the wire beside its content, but comes as an event after it; so the last
-/// piece of a part is held back until the next event. Calls go out whole. Warnings, tokens and blocks of
-/// other dialects have no place and are left out.
+/// piece of a part is held back until the next event, or until [`Encoder::pause`]. Calls go out whole.
+/// Warnings, tokens and blocks of other dialects have no place and are left out.
 #[derive(Debug)]
 pub struct Encoder {
     layout: Layout,
@@ -144,6 +144,21 @@ impl Encoder {
             ChatEvent::Finish { reason, detail } => self.finish(*reason, detail.as_deref(), out),
             _ => {}
         }
+    }
+
+    /// Appends text that is held back, for when nothing else is there yet: nobody may wait for a word that
+    /// was said. A signature that comes after it stands on an empty piece, as the vendor writes it too.
+    pub fn pause(&mut self, out: &mut Vec<u8>) {
+        let Some(held) = self.held.take() else { return };
+        let rest = match &held.piece {
+            Piece::Text(_) => Piece::Text(String::new()),
+            Piece::Thought(_) => Piece::Thought(String::new()),
+            _ => return self.held = Some(held),
+        };
+        if !held.is_empty() {
+            self.part(&held.piece, held.signature.as_deref(), out);
+        }
+        self.held = Some(Held { piece: rest, signature: None, ..held });
     }
 
     /// Appends a failure, bare as the vendor writes it in the middle of a stream, and the end.

@@ -147,7 +147,12 @@ impl Encoder {
             token::THOUGHT_SIGNATURE => {
                 let Some(index) = self.index(part) else { return };
                 let extra = json!({"google": {"thought_signature": continuity.token}});
-                let call = json!({"index": index, "extra_content": extra});
+                // OpenAI's own library insists that every piece of a call says what is called.
+                let (name, piece) = match self.calls[index].1 {
+                    ToolKind::Custom => ("custom", json!({"input": ""})),
+                    _ => ("function", json!({"arguments": ""})),
+                };
+                let call = json!({"index": index, name: piece, "extra_content": extra});
                 self.delta(&json!({"tool_calls": [call]}), out);
             }
             token::REASONING_DETAILS => {

@@ -515,6 +515,26 @@ fn a_stream_is_written_as_the_vendor_writes_it() {
 }
 
 #[test]
+fn before_a_pause_all_that_was_said_is_written() {
+    let mut encoder = Encoder::new(&Head::new("r", "m"), Layout::Sse);
+    let mut out = Vec::new();
+    encoder.event(&ChatEvent::TextDelta { part: 0, text: "Rī".into() }, &mut out);
+    assert!(out.is_empty());
+    encoder.pause(&mut out);
+    assert!(String::from_utf8_lossy(&out).contains(r#"{"parts":[{"text":"Rī"}]"#));
+    let written = out.len();
+    encoder.pause(&mut out);
+    assert_eq!(out.len(), written, "nothing is written twice");
+    let token = Continuity::new(token::THOUGHT_SIGNATURE, "c2ln");
+    encoder.event(&ChatEvent::Continuity { part: 0, continuity: token }, &mut out);
+    encoder.event(&ChatEvent::TextDelta { part: 0, text: "ga".into() }, &mut out);
+    encoder.event(&ChatEvent::Finish { reason: FinishReason::Stop, detail: None }, &mut out);
+    let text = String::from_utf8_lossy(&out[written..]).into_owned();
+    assert!(text.contains(r#"[{"text":"","thoughtSignature":"c2ln"}]"#), "{text}");
+    assert!(text.contains(r#"[{"text":"ga"}]"#), "{text}");
+}
+
+#[test]
 fn a_failure_in_the_middle_is_heard_in_both_layouts() {
     for (layout, headers) in [(Layout::Sse, SSE), (Layout::Array, JSON)] {
         let mut encoder = Encoder::new(&Head::new("r", "m"), layout);

@@ -328,6 +328,24 @@ fn lines(events: &[ChatEvent], mut encoder: Encoder) -> Vec<Value> {
 }
 
 #[test]
+fn a_signature_comes_on_a_piece_that_names_what_is_called() {
+    for (kind, piece) in [
+        (ToolKind::Function, json!({"function": {"arguments": ""}})),
+        (ToolKind::Custom, json!({"custom": {"input": ""}})),
+    ] {
+        let start = ChatEvent::ToolCallStart { part: 1, id: "c".into(), name: "f".into(), kind };
+        let signature = Continuity::new("thought_signature", "s");
+        let events = [start, ChatEvent::Continuity { part: 1, continuity: signature }];
+        let written = lines(&events, Encoder::new(&Head::new("chatcmpl-1", "m", 9), false));
+        let call = &written[2]["choices"][0]["delta"]["tool_calls"][0];
+        let mut expected = piece;
+        expected["index"] = 0.into();
+        expected["extra_content"] = json!({"google": {"thought_signature": "s"}});
+        assert_eq!(*call, expected);
+    }
+}
+
+#[test]
 fn a_stream_is_written_as_openai_writes_it() {
     let call = |part, name: &str, kind| ChatEvent::ToolCallStart {
         part,

@@ -1,6 +1,6 @@
 //! `maestro launch`: a tool with a gateway of its own, for as long as it runs.
 
-use std::{ffi::OsString, io, process::ExitStatus};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus};
 
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -55,9 +55,24 @@ pub(super) async fn run(args: LaunchArgs, maestro: Maestro, output: &Output) -> 
         SessionName::new(name.as_str())
             .map_err(|error| Failure::Usage { message: error.to_string(), hint: error.hint() })?;
     }
-    let server = Server::private(maestro).await?;
+    let server = Server::private(maestro.clone()).await?;
     let (url, key) = (format!("http://{}", server.address()), server.key().clone());
     let mut command = args.tool.command(&url, args.session.as_deref(), args.model.as_deref(), &key);
+    match args.tool {
+        // Its search is a tool that OpenAI itself runs; whoever else is asked has to refuse it. What the
+        // user says comes later and has the last word.
+        Tool::Codex => {
+            if let Some(model) = &args.model
+                && !maestro.is_native(model, dialects::openai_responses::DIALECT).await
+            {
+                command.args(["-c", "web_search=\"disabled\""]);
+            }
+        }
+        Tool::Gemini if std::env::var_os(GEMINI_SETTINGS).is_none() => {
+            command.env(GEMINI_SETTINGS, gemini_settings(&maestro)?);
+        }
+        Tool::Claude | Tool::Gemini => {}
+    }
     command.args(&args.args).kill_on_drop(true);
     // Ctrl-C goes to the tool as well, which knows better what it means; we end when it does.
     let mut interrupts =
@@ -128,6 +143,27 @@ impl Tool {
         command
     }
 }
+
+/// Writes the settings with which Gemini CLI uses its key: without them it asks how to log in, or uses
+/// the login that it has, past the gateway.
+fn gemini_settings(maestro: &Maestro) -> Result<PathBuf, Failure> {
+    let folder = maestro.home().launched();
+    let path = folder.join("gemini.json");
+    let written = std::fs::create_dir_all(&folder).and_then(|()| {
+        // In one step, because another launch may be reading it.
+        let temporary = folder.join(format!("gemini.{}", std::process::id()));
+        std::fs::write(&temporary, r#"{"security":{"auth":{"selectedType":"gemini-api-key"}}}"#)?;
+        std::fs::rename(&temporary, &path)
+    });
+    written.map_err(|error| {
+        let message = format!("failed to write `{}`: {error}", path.display());
+        Failure::request(message, "check the folder's permissions")
+    })?;
+    Ok(path)
+}
+
+/// Variable with the file whose settings come before the user's.
+const GEMINI_SETTINGS: &str = "GEMINI_CLI_SYSTEM_SETTINGS_PATH";
 
 fn not_started(tool: Tool, error: &io::Error) -> Failure {
     let program = tool.program();

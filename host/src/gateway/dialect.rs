@@ -261,6 +261,13 @@ impl Encoder {
         }
     }
 
+    /// Appends what is held back although it was said, before a wait for more.
+    pub(super) fn pause(&mut self, out: &mut Vec<u8>) {
+        if let Self::Gemini(encoder, _) = self {
+            encoder.pause(out);
+        }
+    }
+
     /// Appends a failure and the end.
     pub(super) fn error(&mut self, error: &ProviderError, out: &mut Vec<u8>) {
         match self {
@@ -278,6 +285,8 @@ impl Encoder {
             Self::AnthropicMessages(encoder) if begun => encoder.ping(out),
             // Between the items of an array nothing can be said.
             Self::Gemini(_, google::Layout::Array) => {}
+            // Google's own Python library takes a comment for broken JSON; an empty line it skips.
+            Self::Gemini(_, google::Layout::Sse) => out.extend_from_slice(b"\r\n"),
             _ => out.extend_from_slice(COMMENT),
         }
     }

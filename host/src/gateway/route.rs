@@ -103,7 +103,7 @@ fn endpoint(method: &Method, path: &str, query: &str) -> Endpoint {
         "/readyz" => return get(Endpoint::Ready),
         _ => {}
     }
-    if let Some((model, action)) = google_path::parse(path) {
+    if let Some((model, action)) = google_path::parse(path).or_else(|| without_models(path)) {
         return post(google(decode(model), action, query));
     }
     // Base URLs are given with and without the version; both are understood.
@@ -136,6 +136,14 @@ fn google(model: String, action: Action, query: &str) -> Endpoint {
         Action::BatchEmbed => Endpoint::Embed(EmbedForm::Gemini { model, batch: true }),
         _ => Endpoint::Unknown,
     }
+}
+
+/// Reads `/v1beta/PROVIDER/MODEL:generateContent`: the AI SDK takes an id with a `/` for a whole resource
+/// name and leaves `models/` away.
+fn without_models(path: &str) -> Option<(&str, Action)> {
+    let (model, word) = path.strip_prefix("/v1beta/")?.rsplit_once(':')?;
+    let action = Action::ALL.iter().copied().find(|action| action.as_str() == word)?;
+    model.contains('/').then_some((model, action))
 }
 
 /// Splits at the first `/`, which stays with the second piece.
@@ -218,6 +226,8 @@ mod tests {
         };
         for (line, expected) in [
             ("POST /v1beta/models/g-1:generateContent", chat("g-1", None)),
+            ("POST /v1beta/lab/org/m:8b:generateContent", chat("lab/org/m:8b", None)),
+            ("POST /v1beta/g-1:generateContent", Endpoint::Unknown),
             ("POST /v1/models/lab/x:8b:generateContent", chat("lab/x:8b", None)),
             ("POST /v1beta/models/g:streamGenerateContent?alt=sse", chat("g", Some(Layout::Sse))),
             ("POST /v1beta/models/g:streamGenerateContent", chat("g", Some(Layout::Array))),

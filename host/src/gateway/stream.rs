@@ -144,7 +144,7 @@ impl Pieces {
         while out.len() < FULL_PIECE
             && let Stage::Answering(stream) = &mut self.stage
         {
-            let Some(event) = stream.next_ready() else { return };
+            let Some(event) = stream.next_ready() else { return self.encoder.pause(out) };
             self.write(&event, out);
         }
     }

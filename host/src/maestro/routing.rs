@@ -87,6 +87,12 @@ impl Maestro {
         Error::UnknownModel { model: name.to_owned(), nearest }
     }
 
+    /// Reports whether all that a model name stands for speaks a dialect itself.
+    pub async fn is_native(&self, name: &str, dialect: &str) -> bool {
+        let found = self.find_model(name, dialect, &|_| None).await;
+        found.is_ok_and(|found| found.iter().all(|one| self.speaks(one.provider.as_str(), dialect)))
+    }
+
     /// Reports whether a provider speaks a dialect itself.
     fn speaks(&self, provider: &str, dialect: &str) -> bool {
         let registry = self.registry();
