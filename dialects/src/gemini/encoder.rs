@@ -104,10 +104,10 @@ impl Encoder {
     pub fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match event {
             ChatEvent::TextDelta { part, text } | ChatEvent::RefusalDelta { part, text } => {
-                self.say(*part, &Piece::Text(text.clone()), out);
+                self.say(*part, Piece::Text(text.clone()), out);
             }
             ChatEvent::ReasoningDelta { part, text, .. } => {
-                self.say(*part, &Piece::Thought(text.clone()), out);
+                self.say(*part, Piece::Thought(text.clone()), out);
             }
             ChatEvent::MediaDelta { part, media_type, data } => {
                 if let Some(Held { part: open, piece: Piece::Media { data: all, .. }, .. }) =
@@ -191,15 +191,31 @@ impl Encoder {
     }
 
     /// Writes a piece of text at once, after what was held back.
-    fn say(&mut self, part: u32, piece: &Piece, out: &mut Vec<u8>) {
+    ///
+    /// Of two parts of a kind that follow each other only a signature tells where one ends, so the second
+    /// waits for its own.
+    fn say(&mut self, part: u32, piece: Piece, out: &mut Vec<u8>) {
+        let is_thought = matches!(piece, Piece::Thought(_));
+        let follows = match (&self.held, self.said) {
+            (Some(held), _) => match held.piece {
+                Piece::Text(_) => !is_thought || held.part == part,
+                Piece::Thought(_) => is_thought || held.part == part,
+                _ => false,
+            },
+            (None, Some((said, thought))) => said != part && thought == is_thought,
+            (None, None) => false,
+        };
+        if follows {
+            return self.hold(part, piece, out);
+        }
         self.flush(out);
         self.hidden(part, out);
         let signature = self.early.remove(&part);
-        let (Piece::Text(text) | Piece::Thought(text)) = piece else { return };
+        let (Piece::Text(text) | Piece::Thought(text)) = &piece else { return };
         if !text.is_empty() || signature.is_some() {
-            self.part(piece, signature.as_deref(), out);
+            self.part(&piece, signature.as_deref(), out);
         }
-        self.said = Some((part, matches!(piece, Piece::Thought(_))));
+        self.said = Some((part, is_thought));
     }
 
     /// Holds a piece back, after what was held goes out.
