@@ -80,14 +80,14 @@ impl CompletionEncoder {
     pub fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match event {
             ChatEvent::TextDelta { text, .. } | ChatEvent::RefusalDelta { text, .. } => {
-                self.chunk(json!([choice(text, None)]), None, out);
+                self.chunk(&json!([choice(text, None)]), None, out);
             }
             ChatEvent::Usage(usage) => self.usage.update(usage),
             ChatEvent::Finish { reason, detail } => {
                 let word = word(*reason, detail.as_deref());
-                self.chunk(json!([choice("", Some(word))]), None, out);
+                self.chunk(&json!([choice("", Some(word))]), None, out);
                 if self.include_usage {
-                    self.chunk(json!([]), Some(usage_json(&self.usage)), out);
+                    self.chunk(&json!([]), Some(usage_json(&self.usage)), out);
                 }
                 out.extend_from_slice(b"data: [DONE]\n\n");
             }
@@ -103,7 +103,7 @@ impl CompletionEncoder {
         out.extend_from_slice(b"\n\ndata: [DONE]\n\n");
     }
 
-    fn chunk(&self, choices: Value, usage: Option<Value>, out: &mut Vec<u8>) {
+    fn chunk(&self, choices: &Value, usage: Option<Value>, out: &mut Vec<u8>) {
         let mut chunk = answer(&self.head, choices);
         if self.include_usage {
             chunk["usage"] = usage.unwrap_or(Value::Null);
@@ -125,14 +125,14 @@ pub fn encode_completion(transcript: &Transcript, head: &Head) -> Vec<u8> {
     }
     let reason = transcript.finish.unwrap_or(FinishReason::Stop);
     let word = word(reason, transcript.finish_detail.as_deref());
-    let mut answer = answer(head, json!([choice(&text, Some(word))]));
+    let mut answer = answer(head, &json!([choice(&text, Some(word))]));
     if transcript.usage != Usage::default() {
         answer["usage"] = usage_json(&transcript.usage);
     }
     answer.to_string().into_bytes()
 }
 
-fn answer(head: &Head, choices: Value) -> Value {
+fn answer(head: &Head, choices: &Value) -> Value {
     json!({
         "id": head.id, "object": "text_completion", "created": head.created, "model": head.model,
         "choices": choices,
