@@ -13,6 +13,7 @@ pub mod error;
 pub mod models;
 
 mod calls;
+mod completions;
 mod encoder;
 mod inbound;
 mod messages;
@@ -23,6 +24,7 @@ mod stream;
 mod wire;
 
 pub use crate::head::DatedHead as Head;
+pub use completions::{CompletionEncoder, decode_completion, encode_completion};
 pub use encoder::{Encoder, encode_response};
 pub use inbound::{Decoded, decode_request};
 pub use quirks::{MaxTokensField, Quirks, ReasoningBack, SystemRole, ToolIds};

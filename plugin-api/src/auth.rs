@@ -98,6 +98,12 @@ impl AuthScheme {
         of_any!(self, scheme => &*scheme.without_features).unwrap_or_default()
     }
 
+    /// Returns the native dialects that are missing under this login.
+    #[must_use]
+    pub fn without_dialects(&self) -> &[String] {
+        of_any!(self, scheme => &*scheme.without_dialects).unwrap_or_default()
+    }
+
     /// Returns what the scheme needs and this contract does not know; such a scheme is refused.
     #[must_use]
     pub fn unknown_need(&self) -> Option<&str> {

@@ -234,13 +234,18 @@ impl Message {
 ///
 /// The bytes stay with the host; the plugin sees this index of the top level and sends the body back
 /// as [`Piece::Native`](crate::http::Piece::Native) ranges with its changes between them.
+///
+/// The answer goes to the client as it comes while the plugin reads along, so it sends one request, in
+/// the form of the client's. A plugin that cannot pass this body on fails with
+/// [`NotSupported`](crate::error::ErrorKind::NotSupported) before it sends anything; the host then asks
+/// again with the request in neutral words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct NativeBody {
     /// The dialect, for example `openai-chat`.
     pub dialect: String,
-    /// Path and query of the client's request, as far as the dialect puts meaning there.
+    /// Path and query of the client's request, for dialects that put meaning there; never a credential.
     pub path: String,
     /// Headers of the client that belong to the dialect; never credentials.
     pub headers: Vec<(String, String)>,

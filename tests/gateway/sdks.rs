@@ -18,6 +18,10 @@ fn official_sdks_work_unmodified() {
     };
     let upstream = Upstream::start(|request| match request.json()["model"].as_str() {
         Some("limited") => Reply::json(429, r#"{"error":{"message":"slow down"}}"#),
+        // What a client sends as the provider's own clients do, the provider judges.
+        _ if request.json()["messages"][0]["role"] == "x" => {
+            Reply::json(400, r#"{"error":{"message":"no such role"}}"#)
+        }
         _ => server(request),
     });
     let test = home(&upstream, "[retries]\nmax = 0\n");
@@ -30,7 +34,7 @@ fn official_sdks_work_unmodified() {
     let said = String::from_utf8_lossy(&output.stdout);
     let expected = "\
         openai chat: red green\n\
-        openai chat stream: |red |green|\n\
+        openai chat stream: red |green|\n\
         openai response: red green\n\
         openai response stream: response.completed red green\n\
         openai vectors: [1.0, 0.5]\n\

@@ -31,9 +31,10 @@ pub enum Layout {
 
 /// Writes events as chunks.
 ///
-/// A part's signature stands on the wire beside its content, but comes as an event after it; so the last
-/// piece of a part is held back until the next event, or until [`Encoder::pause`]. Calls go out whole.
-/// Warnings, tokens and blocks of other dialects have no place and are left out.
+/// A part's signature stands on the wire beside its content, but comes as an event after it. Text does not
+/// wait for it: a late one goes out on a piece without text, as the vendor does. Calls and media wait until
+/// the next part, and go out whole. Warnings, tokens and blocks of
+/// other dialects have no place and are left out.
 #[derive(Debug)]
 pub struct Encoder {
     layout: Layout,
@@ -41,6 +42,8 @@ pub struct Encoder {
     suffix: Vec<u8>,
     begun: bool,
     held: Option<Held>,
+    /// The part whose text went out last, and whether it is a thought.
+    said: Option<(u32, bool)>,
     /// Calls whose arguments are still coming.
     calls: BTreeMap<u32, Piece>,
     /// Signatures that came before their part's content.
@@ -81,6 +84,7 @@ impl Encoder {
             suffix,
             begun: false,
             held: None,
+            said: None,
             calls: BTreeMap::new(),
             early: BTreeMap::new(),
             usage: Usage::default(),
@@ -89,14 +93,21 @@ impl Encoder {
         }
     }
 
+    /// Goes on with an answer that was begun elsewhere: only what is still to be said is written.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.begun = true;
+        self
+    }
+
     /// Appends the chunks of an event to `out`. After `Finish` the stream is complete.
     pub fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match event {
             ChatEvent::TextDelta { part, text } | ChatEvent::RefusalDelta { part, text } => {
-                self.hold(*part, Piece::Text(text.clone()), out);
+                self.say(*part, Piece::Text(text.clone()), out);
             }
             ChatEvent::ReasoningDelta { part, text, .. } => {
-                self.hold(*part, Piece::Thought(text.clone()), out);
+                self.say(*part, Piece::Thought(text.clone()), out);
             }
             ChatEvent::MediaDelta { part, media_type, data } => {
                 if let Some(Held { part: open, piece: Piece::Media { data: all, .. }, .. }) =
@@ -127,7 +138,7 @@ impl Encoder {
                     self.hold(*part, call, out);
                 }
             }
-            ChatEvent::Continuity { part, continuity } => self.sign(*part, continuity),
+            ChatEvent::Continuity { part, continuity } => self.sign(*part, continuity, out),
             ChatEvent::Citation { citation, .. } => {
                 self.citations.extend(citation_source(citation));
             }
@@ -144,21 +155,6 @@ impl Encoder {
             ChatEvent::Finish { reason, detail } => self.finish(*reason, detail.as_deref(), out),
             _ => {}
         }
-    }
-
-    /// Appends text that is held back, for when nothing else is there yet: nobody may wait for a word that
-    /// was said. A signature that comes after it stands on an empty piece, as the vendor writes it too.
-    pub fn pause(&mut self, out: &mut Vec<u8>) {
-        let Some(held) = self.held.take() else { return };
-        let rest = match &held.piece {
-            Piece::Text(_) => Piece::Text(String::new()),
-            Piece::Thought(_) => Piece::Thought(String::new()),
-            _ => return self.held = Some(held),
-        };
-        if !held.is_empty() {
-            self.part(&held.piece, held.signature.as_deref(), out);
-        }
-        self.held = Some(Held { piece: rest, signature: None, ..held });
     }
 
     /// Appends a failure, bare as the vendor writes it in the middle of a stream, and the end.
@@ -178,14 +174,48 @@ impl Encoder {
         }
     }
 
-    fn sign(&mut self, part: u32, continuity: &Continuity) {
+    fn sign(&mut self, part: u32, continuity: &Continuity, out: &mut Vec<u8>) {
         if continuity.kind != token::THOUGHT_SIGNATURE {
             return;
         }
         match &mut self.held {
             Some(held) if held.part == part => held.signature = Some(continuity.token.clone()),
-            _ => drop(self.early.insert(part, continuity.token.clone())),
+            _ => match self.said {
+                Some((said, thought)) if said == part => {
+                    let empty = if thought { Piece::Thought } else { Piece::Text };
+                    self.part(&empty(String::new()), Some(&continuity.token), out);
+                }
+                _ => drop(self.early.insert(part, continuity.token.clone())),
+            },
         }
+    }
+
+    /// Writes a piece of text at once, after what was held back.
+    ///
+    /// Of two parts of a kind that follow each other only a signature tells where one ends, so the second
+    /// waits for its own.
+    fn say(&mut self, part: u32, piece: Piece, out: &mut Vec<u8>) {
+        let is_thought = matches!(piece, Piece::Thought(_));
+        let follows = match (&self.held, self.said) {
+            (Some(held), _) => match held.piece {
+                Piece::Text(_) => !is_thought || held.part == part,
+                Piece::Thought(_) => is_thought || held.part == part,
+                _ => false,
+            },
+            (None, Some((said, thought))) => said != part && thought == is_thought,
+            (None, None) => false,
+        };
+        if follows {
+            return self.hold(part, piece, out);
+        }
+        self.flush(out);
+        self.hidden(part, out);
+        let signature = self.early.remove(&part);
+        let (Piece::Text(text) | Piece::Thought(text)) = &piece else { return };
+        if !text.is_empty() || signature.is_some() {
+            self.part(&piece, signature.as_deref(), out);
+        }
+        self.said = Some((part, is_thought));
     }
 
     /// Holds a piece back, after what was held goes out.
@@ -200,6 +230,7 @@ impl Encoder {
             self.hidden(part, out);
         }
         self.held = Some(Held { part, piece, signature: None });
+        self.said = None;
     }
 
     /// Writes the last piece of a part.

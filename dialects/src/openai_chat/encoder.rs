@@ -277,7 +277,7 @@ pub fn encode_response(transcript: &Transcript, head: &Head) -> Vec<u8> {
     answer.to_string().into_bytes()
 }
 
-fn finish_word(reason: FinishReason, detail: Option<&str>) -> &str {
+pub(super) fn finish_word(reason: FinishReason, detail: Option<&str>) -> &str {
     match reason {
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
@@ -289,7 +289,7 @@ fn finish_word(reason: FinishReason, detail: Option<&str>) -> &str {
 }
 
 /// Writes usage in OpenAI's words; the three totals are always there, because clients add them up.
-fn usage_json(usage: &Usage) -> Value {
+pub(super) fn usage_json(usage: &Usage) -> Value {
     let (input, output) = (usage.input_tokens.unwrap_or(0), usage.output_tokens.unwrap_or(0));
     let mut value = json!({
         "prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(output),

@@ -76,6 +76,13 @@ impl Encoder {
         self
     }
 
+    /// Goes on with an answer that was begun elsewhere: only what is still to be said is written.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.begun = true;
+        self
+    }
+
     /// Appends what an event says to `out`. After `Finish` the stream is complete.
     pub fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         self.begin(out);

@@ -515,16 +515,12 @@ fn a_stream_is_written_as_the_vendor_writes_it() {
 }
 
 #[test]
-fn before_a_pause_all_that_was_said_is_written() {
+fn text_does_not_wait_for_what_may_follow() {
     let mut encoder = Encoder::new(&Head::new("r", "m"), Layout::Sse);
     let mut out = Vec::new();
     encoder.event(&ChatEvent::TextDelta { part: 0, text: "Rī".into() }, &mut out);
-    assert!(out.is_empty());
-    encoder.pause(&mut out);
     assert!(String::from_utf8_lossy(&out).contains(r#"{"parts":[{"text":"Rī"}]"#));
     let written = out.len();
-    encoder.pause(&mut out);
-    assert_eq!(out.len(), written, "nothing is written twice");
     let token = Continuity::new(token::THOUGHT_SIGNATURE, "c2ln");
     encoder.event(&ChatEvent::Continuity { part: 0, continuity: token }, &mut out);
     encoder.event(&ChatEvent::TextDelta { part: 0, text: "ga".into() }, &mut out);

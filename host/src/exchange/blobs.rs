@@ -58,6 +58,11 @@ impl Blobs {
         }
     }
 
+    /// Lets the client's own body go, once it was sent.
+    pub(super) fn forget_native(&mut self) {
+        self.native = Bytes::new();
+    }
+
     /// Joins the pieces of a body.
     ///
     /// # Errors

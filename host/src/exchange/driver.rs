@@ -26,8 +26,9 @@ use plugin_api::{
     error::{ErrorKind, ProviderError},
     event::ChatEvent,
     exchange::{Input, LogLevel, Timestamp},
-    http::HttpRequest,
+    http::{Headers, HttpRequest},
     instance::Instance,
+    kit::failure,
     operation::{Operation, Reply},
 };
 use tokio::time::{Instant, sleep_until, timeout};
@@ -39,6 +40,7 @@ use super::{
     grammar::{Grammar, Rule, Violation},
     issuers::{own_only, stamp},
     recording::{Recorder, Tape},
+    relay::{Native, Phase, Refused, Relay},
 };
 use crate::{
     plugin::{
@@ -59,8 +61,8 @@ pub struct Order {
     pub instance: Instance,
     /// What to do.
     pub operation: Operation,
-    /// The client's own body, for pass-through.
-    pub native: Bytes,
+    /// The client's own body, for pass-through: then the answer is delivered as it came.
+    pub native: Native,
     /// Where requests may go.
     pub route: Route,
     /// The credential to put into them.
@@ -77,6 +79,10 @@ pub enum Delivery {
     Event(ChatEvent),
     /// The result of another operation.
     Value(Reply),
+    /// The head of an answer that is passed on; [`Bytes`](Self::Bytes) follow.
+    Head(Headers),
+    /// A piece of an answer that is passed on.
+    Bytes(Bytes),
 }
 
 /// Why an exchange failed, and whose fault it is.
@@ -136,6 +142,7 @@ pub struct Driver {
     put_out: usize,
     value_given: bool,
     over: bool,
+    relay: Relay,
     tape: Option<Tape>,
 }
 
@@ -164,7 +171,8 @@ impl Driver {
     /// Opens an exchange and steps its start. Requests go out when the first delivery is asked for.
     #[must_use]
     pub fn start(mut order: Order, transport: Arc<Transport>) -> Self {
-        let mut blobs = Blobs::new(order.native);
+        let is_native = matches!(&order.operation, Operation::Chat(chat) if chat.native.is_some());
+        let mut blobs = Blobs::new(order.native.body);
         let mut warnings = Ok(Vec::new());
         if let Operation::Chat(request) | Operation::CountTokens(request) = &mut order.operation {
             blobs.detach(request);
@@ -195,6 +203,7 @@ impl Driver {
             put_out: 0,
             value_given: false,
             over: false,
+            relay: Relay::new(is_native, order.native.streams),
             tape,
         };
         let opening = Opening { instance: order.instance, operation: order.operation }
@@ -232,6 +241,11 @@ impl Driver {
                     debug!(provider = self.provider, status, "answer");
                     self.upstream = Upstream::Reading(Box::new(answer));
                     let request = self.open_request();
+                    self.relay.head(status, &headers);
+                    if self.relay.is_on() {
+                        self.blobs.forget_native();
+                        self.ready.push_back(Ok(Delivery::Head(headers.clone())));
+                    }
                     self.step(
                         &Input::ResponseHead { request, status, headers },
                         &PackedOpening::default(),
@@ -239,17 +253,25 @@ impl Driver {
                 }
                 Happened::Chunk(Ok(Some(bytes))) => {
                     let request = self.open_request();
+                    self.relay.piece(&bytes);
                     self.step(&Input::Body { request, bytes: &bytes }, &PackedOpening::default());
                 }
                 Happened::Chunk(Ok(None)) => {
                     self.upstream = Upstream::None;
+                    self.relay.ending(Phase::End);
                     let request = self.open_request();
                     self.step(&Input::End { request }, &PackedOpening::default());
                 }
                 Happened::Head(Err(error)) | Happened::Chunk(Err(error)) => {
                     self.upstream = Upstream::None;
+                    self.relay.ending(Phase::Broken);
                     let (request, kind) = (self.open_request(), error.kind);
                     let message = error.message.as_str();
+                    if self.relay.is_deaf() {
+                        // Nobody else is there to tell it.
+                        self.fail(Box::new(failure::transport(kind, message)));
+                        continue;
+                    }
                     self.step(
                         &Input::TransportFailed { request, kind, message },
                         &PackedOpening::default(),
@@ -309,6 +331,10 @@ impl Driver {
 
     /// Steps the exchange and does what it asks; in a worker, once it has answered.
     fn step(&mut self, input: &Input<'_>, opening: &PackedOpening) {
+        if self.relay.is_deaf() {
+            self.relayed();
+            return;
+        }
         let now = now();
         if let Some(tape) = &mut self.tape {
             tape.given(now, input);
@@ -342,6 +368,10 @@ impl Driver {
                 let stepped = std::mem::take(&mut self.stepped);
                 self.take(stepped);
             }
+            Err(source) if self.relay.stop_reading() => {
+                warn!(plugin = self.plugin, %source, "nobody reads along any more");
+                self.relayed();
+            }
             Err(source) => {
                 self.over = true;
                 self.upstream = Upstream::None;
@@ -372,14 +402,25 @@ impl Driver {
             let detail = format!("the exchange put out more than {MAX_OUTPUT} bytes");
             self.violate(Violation::new(Rule::OutputBudget, detail));
         }
-        if stepped.ended && !self.over {
+        if stepped.ended && !self.over && !self.relay.is_deaf() {
             self.violate(Violation::new(Rule::NothingAfterEnd, "ended without `done` or `fail`"));
         }
         self.stepped = stepped;
+        self.relayed();
+    }
+
+    /// Delivers the piece of a relay that was stepped, and ends the relay with its upstream.
+    fn relayed(&mut self) {
+        let piece = self.relay.stepped();
+        if self.over {
+            return;
+        }
+        self.ready.extend(piece.map(|bytes| Ok(Delivery::Bytes(bytes))));
+        self.over = self.relay.is_at_end();
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), Violation> {
-        if self.over {
+        if self.over || self.relay.is_deaf() {
             let detail = format!("{} after the end", name(&effect));
             return Err(Violation::new(Rule::NothingAfterEnd, detail));
         }
@@ -487,11 +528,18 @@ impl Driver {
         if !self.is_chat && !self.value_given {
             return Err(Violation::new(Rule::ValueFitsOperation, "`done` without a value"));
         }
-        self.end();
+        // What the plugin does not wait for may still matter to the client.
+        if !self.relay.stop_reading() {
+            self.end();
+        }
         Ok(())
     }
 
     fn fail(&mut self, mut source: Box<ProviderError>) {
+        if self.relay.survives(&source) {
+            info!(provider = self.provider, kind = %source.kind, "nobody reads along any more");
+            return;
+        }
         self.end();
         if let Some(credential) = &self.credential {
             *source = credential.masked(*source);
@@ -503,6 +551,9 @@ impl Driver {
     fn violate(&mut self, violation: Violation) {
         let Violation { rule, detail } = violation;
         warn!(plugin = self.plugin, %rule, detail, "contract broken");
+        if self.relay.is_deaf() || self.relay.stop_reading() {
+            return;
+        }
         self.over = true;
         self.upstream = Upstream::None;
         // An error is the last delivery, and the first one says what the user wants to know.
@@ -534,7 +585,7 @@ impl Drop for Driver {
     /// Tells an exchange that is not over that its client went away, and sends the one last request
     /// that it may ask for.
     fn drop(&mut self) {
-        if self.over {
+        if self.over || self.relay.is_deaf() {
             return;
         }
         let mut stepped = std::mem::take(&mut self.stepped);
@@ -559,6 +610,15 @@ impl Drop for Driver {
 }
 
 impl Driver {
+    /// Takes the upstream's refusal of a client's own body, as it came but for the credential.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        let (status, mut body) = self.relay.take_refused()?;
+        if let Some(credential) = &self.credential {
+            let _ = credential.mask(&mut body);
+        }
+        Some(Refused { status, body: body.freeze() })
+    }
+
     /// Takes what the last request of an exchange needs.
     fn last_request(&mut self) -> LastRequest {
         LastRequest {

@@ -16,8 +16,9 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use plugin_api::error::ErrorKind;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use plugin_api::{chat::NativeField, error::ErrorKind};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{Gateway, failure::Refusal, record::Record};
 
@@ -42,7 +43,7 @@ impl Body {
         Self::whole(Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
     }
 
-    pub(super) fn json(body: Vec<u8>) -> Response<Self> {
+    pub(super) fn json(body: impl Into<Bytes>) -> Response<Self> {
         Self::whole(body.into(), "application/json")
     }
 
@@ -171,21 +172,40 @@ async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, Refusal> {
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// Refuses what no honest client sends, before anything of it is believed.
+/// Refuses what no honest client sends, before anything of it is believed, and returns where each
+/// top-level field stands; none of what is no object, which the dialect tells better.
 ///
 /// Nesting without bound would be lost somewhere on the way, or overflow somebody's stack. Of a field
 /// that is there twice nobody can say which one counts, and a proxy before us and a vendor behind us
 /// might disagree.
-pub(super) fn check(body: &[u8]) -> Result<(), RequestError> {
+pub(super) fn check(body: &[u8]) -> Result<Vec<NativeField>, RequestError> {
     if depth(body) > MAX_DEPTH {
         let message = format!("is nested deeper than {MAX_DEPTH} levels");
         return Err(RequestError::new("", format!("the body {message}")));
     }
-    match serde_json::from_slice(body) {
-        Ok(Fields { twice: Some(name) }) => Err(RequestError::new(name, "is there twice")),
-        // What is no object is told better by the dialect.
-        _ => Ok(()),
+    let Ok(Fields(list)) = serde_json::from_slice(body) else { return Ok(Vec::new()) };
+    let mut fields: Vec<NativeField> = Vec::with_capacity(list.len());
+    let mut names = HashSet::with_capacity(list.len());
+    for (key, value) in list {
+        let name: String = serde_json::from_str(key.get()).unwrap_or_default();
+        if !names.insert(name.clone()) {
+            return Err(RequestError::new(name, "is there twice"));
+        }
+        let mut field = NativeField::default();
+        field.name = name;
+        field.key_start = offset(body, key.get()) as u64;
+        let start = offset(body, value.get());
+        (field.start, field.end) = (start as u64, (start + value.get().len()) as u64);
+        let small = value.get().len() <= SMALL;
+        field.value = small.then(|| serde_json::from_str(value.get()).ok()).flatten();
+        fields.push(field);
     }
+    Ok(fields)
+}
+
+/// Returns where a part of the body begins.
+fn offset(body: &[u8], part: &str) -> usize {
+    part.as_ptr() as usize - body.as_ptr() as usize
 }
 
 /// Counts how deep brackets are nested outside of strings; of what is no JSON, some number.
@@ -217,36 +237,33 @@ fn depth(body: &[u8]) -> usize {
 /// As deep as everything behind reads.
 const MAX_DEPTH: usize = 120;
 
-/// The names at the top of a body.
-struct Fields {
-    twice: Option<String>,
-}
+/// Values up to this many bytes stand in the index.
+const SMALL: usize = 256;
 
-impl<'de> Deserialize<'de> for Fields {
+/// The fields at the top of a body, as they stand there.
+struct Fields<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Names)
+        deserializer.deserialize_map(Members)
     }
 }
 
-struct Names;
+struct Members;
 
-impl<'de> Visitor<'de> for Names {
-    type Value = Fields;
+impl<'de> Visitor<'de> for Members {
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let (mut names, mut twice) = (HashSet::new(), None);
-        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
-            if names.contains(&name) {
-                twice = Some(name);
-            } else {
-                names.insert(name);
-            }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            list.push(member);
         }
-        Ok(Fields { twice })
+        Ok(Fields(list))
     }
 }
 
@@ -260,7 +277,7 @@ mod tests {
         assert_eq!(depth(nested(7).as_bytes()), 7);
         assert_eq!(depth(br#"{"a":"[[[\"[[","b":[{}]}"#), 3);
         let body = |levels| format!("{{\"x\":{}}}", nested(levels));
-        assert_eq!(check(body(MAX_DEPTH - 1).as_bytes()), Ok(()));
+        assert!(check(body(MAX_DEPTH - 1).as_bytes()).is_ok());
         assert!(check(body(MAX_DEPTH).as_bytes()).is_err());
     }
 
@@ -268,8 +285,29 @@ mod tests {
     fn a_field_stands_once() {
         let twice = check(br#"{"model":"a","x":{"a":1,"a":2},"model":"b"}"#);
         assert_eq!(twice.unwrap_err().to_string(), "`model`: is there twice");
-        for fine in [&br#"{"model":"a","x":{"a":1,"a":2}}"#[..], b"[]", b"{", b"\xff"] {
-            assert_eq!(check(fine), Ok(()));
+        assert!(check(br#"{"model":"a","x":{"a":1,"a":2}}"#).is_ok());
+        for no_object in [&b"[]"[..], b"{", b"\xff"] {
+            assert_eq!(check(no_object), Ok(Vec::new()));
         }
+    }
+
+    #[test]
+    fn the_index_says_where_fields_stand() {
+        let long = format!("\"{}\"", "x".repeat(SMALL));
+        let body =
+            format!(r#" {{ "model" : "a\u0062", "\u0078" :[1, 2] ,"long":{long},"n":null}}"#);
+        let fields = check(body.as_bytes()).unwrap();
+        let shown: Vec<_> = fields
+            .iter()
+            .map(|field| {
+                let text = |from: u64, to: u64| &body[from as usize..to as usize];
+                (&*field.name, text(field.key_start, field.end), text(field.start, field.end))
+            })
+            .collect();
+        assert_eq!(shown[0], ("model", r#""model" : "a\u0062""#, r#""a\u0062""#));
+        assert_eq!(shown[1], ("x", r#""\u0078" :[1, 2]"#, "[1, 2]"));
+        assert_eq!(shown[2].2, long);
+        assert_eq!(fields[0].value, Some("ab".into()));
+        assert_eq!((&fields[2].value, &fields[3].value), (&None, &Some(serde_json::Value::Null)));
     }
 }

@@ -1,23 +1,27 @@
 //! Chats: from a client's request to the first thing that is said, over as many targets as it takes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use dialects::{Loss, RequestError};
 use http::{HeaderName, HeaderValue, Response};
 use plugin_api::{
     ModelId,
-    chat::ChatRequest,
     error::ErrorKind,
     event::{ChatEvent, Transcript},
+    http::Headers,
+    kit::call::MAX_BODY,
 };
 
 use super::{
     Call, Gateway,
-    body::{self, Body},
-    dialect::{Asked, ChatForm, Head},
+    body::Body,
+    dialect::{Asked, Head, Manner},
     failure::Refusal,
+    question::Question,
     record::Record,
     stream::{self, Log},
 };
 use crate::{
+    exchange::{Delivery, Refused},
     maestro::{self, ChatStream, Error, Maestro},
     router::ModelRef,
     session::random,
@@ -28,8 +32,25 @@ pub(super) struct Opened {
     pub(super) stream: Box<ChatStream>,
     /// What came until it was clear that it had begun.
     pub(super) first: Vec<ChatEvent>,
+    pub(super) way: Way,
     /// Who answers: `provider:session@auth/model`.
     pub(super) served: String,
+}
+
+/// How an answer gets to the client.
+pub(super) enum Way {
+    /// As it comes.
+    Passed { headers: Headers, piece: Bytes },
+    /// In the client's dialect.
+    Translated { manner: Manner, losses: Vec<Loss> },
+}
+
+/// Why a target does not answer.
+enum Failed {
+    /// The request cannot be read.
+    Unread(RequestError),
+    /// It was asked, or cannot be.
+    Asked(Box<Error>, Option<Refused>),
 }
 
 /// One place to try, allowed to the client, with the session to try it with.
@@ -42,68 +63,92 @@ impl Gateway {
     pub(super) async fn chat(
         &self,
         call: &Call,
-        form: ChatForm,
-        body: Bytes,
+        question: Question,
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
-        body::check(&body)?;
-        let asked = form.decode(&body)?;
-        // All that is needed of it is in the request now; a long chat need not hold it.
-        drop(body);
         let head = Head {
             id: random::id().unwrap_or_default(),
-            model: asked.request.model.to_string(),
+            model: question.model.clone(),
             created: maestro::unix_time_s(),
         };
         record.model(&head.model);
         let targets = self.targets(call, &head.model).await?;
-        if asked.stream {
-            return self.streamed(call, asked, head, targets, record).await;
+        if question.stream {
+            return self.streamed(call, question, head, targets, record).await;
         }
-        let mut opened = open(&self.maestro, asked.request, targets, call).await?;
+        let opened = open(&self.maestro, question, targets, call).await?;
         record.served(&opened.served);
-        let mut transcript = Transcript::of(&opened.first);
-        while let Some(event) = opened.stream.next().await {
-            transcript.push(&event?);
+        let Opened { mut stream, first, way, served } = opened;
+        match way {
+            Way::Translated { manner, losses } => {
+                let mut transcript = Transcript::of(&first);
+                while let Some(event) = stream.next().await {
+                    transcript.push(&event?);
+                }
+                record.used(&transcript.usage);
+                let mut response = Body::json(manner.whole(&transcript, &head));
+                let losses = losses.iter().map(ToString::to_string);
+                let dropped = losses.chain(transcript.warnings.iter().cloned());
+                tell(&mut response, &served, dropped);
+                Ok(response)
+            }
+            Way::Passed { headers, piece } => {
+                let (body, events) = collect(&mut stream, piece).await?;
+                for event in first.iter().chain(&events) {
+                    if let ChatEvent::Usage(usage) = event {
+                        record.used(usage);
+                    }
+                }
+                let mut response = Body::json(body);
+                tell(&mut response, &served, first.iter().filter_map(warning));
+                pass_headers(&headers, &mut response);
+                Ok(response)
+            }
         }
-        record.used(&transcript.usage);
-        let mut response = Body::json(asked.manner.whole(&transcript, &head));
-        let losses = asked.losses.iter().map(ToString::to_string);
-        tell(&mut response, &opened.served, losses.chain(transcript.warnings.iter().cloned()));
-        Ok(response)
     }
 
     async fn streamed(
         &self,
         call: &Call,
-        asked: Asked,
+        question: Question,
         head: Head,
         targets: Vec<Target>,
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         let (maestro, client) = (self.maestro.clone(), call.clone());
-        let opening = async move { open(&maestro, asked.request, targets, &client).await };
+        let manner = question.form.manner();
+        let opening = async move { open(&maestro, question, targets, &client).await };
         let mut opening = Box::pin(opening);
         let patience = std::time::Duration::from_millis(self.settings.heartbeat_ms);
-        let encoder = asked.manner.encoder(&head);
-        let content_type = asked.manner.stream_type();
+        let content_type = manner.stream_type();
         let log = Log::default();
         record.follow(log.clone());
         // An answer that fails before it begins gets a status that says so. One that is slow to begin
         // gets its head, so that signs of life can follow.
         let Ok(opened) = tokio::time::timeout(patience, &mut opening).await else {
-            let pieces = stream::pieces(stream::Stage::Opening(opening), encoder, patience, log);
+            let stage = stream::Stage::Opening(opening);
+            let pieces = stream::pieces(stage, manner, head, patience, log);
             return Ok(Body::stream(pieces, content_type));
         };
         let opened = opened?;
         record.served(&opened.served);
         let served = opened.served.clone();
-        let warnings: Vec<String> = opened.first.iter().filter_map(warning).collect();
+        let mut dropped: Vec<String> = Vec::new();
+        let mut passed = None;
+        match &opened.way {
+            Way::Translated { losses, .. } => {
+                dropped.extend(losses.iter().map(ToString::to_string));
+            }
+            Way::Passed { headers, .. } => passed = Some(headers.clone()),
+        }
+        dropped.extend(opened.first.iter().filter_map(warning));
         let stage = stream::Stage::Begun(opened);
-        let mut response =
-            Body::stream(stream::pieces(stage, encoder, patience, log), content_type);
-        let losses = asked.losses.iter().map(ToString::to_string);
-        tell(&mut response, &served, losses.chain(warnings));
+        let pieces = stream::pieces(stage, manner, head, patience, log);
+        let mut response = Body::stream(pieces, content_type);
+        tell(&mut response, &served, dropped.into_iter());
+        if let Some(headers) = passed {
+            pass_headers(&headers, &mut response);
+        }
         Ok(response)
     }
 
@@ -143,39 +188,83 @@ impl Target {
 /// Begins a chat with the first target that takes it.
 async fn open(
     maestro: &Maestro,
-    mut request: ChatRequest,
+    question: Question,
     targets: Vec<Target>,
     call: &Call,
-) -> Result<Opened, Error> {
+) -> Result<Opened, Refusal> {
+    let mut asked = None;
     let last = targets.len().saturating_sub(1);
     let mut failure = None;
     for (at, target) in targets.into_iter().enumerate() {
-        let asked = if at == last { std::mem::take(&mut request) } else { request.clone() };
-        match begin(maestro, asked, &target, call).await {
+        match begin(maestro, &question, &mut asked, at == last, &target, call).await {
             Ok(opened) => return Ok(opened),
-            Err(error) => {
+            // Another target may understand it as it is.
+            Err(Failed::Unread(error)) => failure = Some(Refusal::from(error)),
+            Err(Failed::Asked(error, refused)) => {
                 let model = &target.model;
                 tracing::info!(%model, "no answer: {}", maestro::one_line(&error));
                 let hopeless = !another_may_do(&error);
                 // The last failure is told, because it is what is wrong when all are.
-                failure = Some(with_nearest(maestro, error, model, call).await);
+                let error = with_nearest(maestro, *error, model, call).await;
+                failure = Some(match refused {
+                    Some(refused) => Refusal::of_upstream(&error, refused),
+                    None => error.into(),
+                });
                 if hopeless {
                     break;
                 }
             }
         }
     }
-    let nowhere = || Error::UnknownModel { model: String::new(), nearest: Vec::new() };
+    let nowhere = || Error::UnknownModel { model: String::new(), nearest: Vec::new() }.into();
     Err(failure.unwrap_or_else(nowhere))
 }
 
+/// Begins with one target: with the client's own body where that is understood, else translated.
 async fn begin(
     maestro: &Maestro,
-    request: ChatRequest,
+    question: &Question,
+    asked: &mut Option<Asked>,
+    is_last: bool,
     target: &Target,
     call: &Call,
-) -> Result<Opened, Error> {
-    let mut stream = maestro.stream_chat(&target.model, request, target.call()).await?;
+) -> Result<Opened, Failed> {
+    if question.may_pass() {
+        let (request, native) = question.native();
+        let stream = maestro.pass_chat(&target.model, request, native, target.call()).await;
+        if let Some(mut stream) = stream.map_err(Failed::from)? {
+            match first(&mut stream, target, call).await {
+                Ok(begun) => return passed(stream, begun, question, target),
+                Err(error) if declined(&error) => {}
+                Err(error) => {
+                    return Err(Failed::Asked(Box::new(error), stream.take_refused()));
+                }
+            }
+        }
+    }
+    let asked = match asked {
+        Some(asked) => asked,
+        None => asked.insert(question.read().map_err(Failed::Unread)?),
+    };
+    let request = if is_last { std::mem::take(&mut asked.request) } else { asked.request.clone() };
+    let stream = maestro.stream_chat(&target.model, request, target.call()).await;
+    let mut stream = stream.map_err(Failed::from)?;
+    let begun = first(&mut stream, target, call).await.map_err(Failed::from)?;
+    let way = Way::Translated { manner: asked.manner.clone(), losses: asked.losses.clone() };
+    Ok(opened(stream, begun.events, way, target))
+}
+
+/// What came until an answer had begun.
+#[derive(Default)]
+struct Begun {
+    events: Vec<ChatEvent>,
+    headers: Option<Headers>,
+    piece: Bytes,
+}
+
+/// Waits until something is said: until then a failure is told with a status, or another target is
+/// tried.
+async fn first(stream: &mut ChatStream, target: &Target, call: &Call) -> Result<Begun, Error> {
     let (provider, model) = (&target.model.provider, &target.model.model);
     // Nothing is sent before the stream is asked for its first event.
     let session = stream.session().map(str::to_owned);
@@ -183,18 +272,98 @@ async fn begin(
         let what = format!("session `{}` to this client key", session.unwrap_or_default());
         return Err(Error::NotSupported { provider: provider.clone(), what });
     }
-    let served = served_by(session.as_deref(), provider.as_str(), model);
-    let mut first = Vec::new();
-    // Until something is said, a failure is told with a status, or another target is tried.
-    while let Some(event) = stream.next().await {
-        let event = event?;
-        let begun = event.is_content() || matches!(event, ChatEvent::Finish { .. });
-        first.push(event);
-        if begun {
-            break;
+    let mut begun = Begun::default();
+    while let Some(delivery) = stream.next_delivery().await {
+        match delivery? {
+            Delivery::Head(headers) => begun.headers = Some(headers),
+            Delivery::Bytes(piece) => {
+                begun.piece = piece;
+                break;
+            }
+            Delivery::Event(event) => {
+                let says = event.is_content() || matches!(event, ChatEvent::Finish { .. });
+                begun.events.push(event);
+                // Of what is passed on the bytes follow their events.
+                if says && begun.headers.is_none() {
+                    break;
+                }
+            }
+            Delivery::Value(_) => {}
         }
     }
-    Ok(Opened { stream: Box::new(stream), first, served })
+    Ok(begun)
+}
+
+/// Makes the answer to a body that was sent on. A server that does not answer in the form that was asked
+/// for is translated all the same.
+fn passed(
+    stream: ChatStream,
+    begun: Begun,
+    question: &Question,
+    target: &Target,
+) -> Result<Opened, Failed> {
+    let way = match begun.headers {
+        Some(headers) => Way::Passed { headers, piece: begun.piece },
+        None => {
+            let manner = question.read().map_or_else(|_| question.form.manner(), |it| it.manner);
+            Way::Translated { manner, losses: Vec::new() }
+        }
+    };
+    Ok(opened(stream, begun.events, way, target))
+}
+
+fn opened(stream: ChatStream, first: Vec<ChatEvent>, way: Way, target: &Target) -> Opened {
+    let (provider, model) = (&target.model.provider, &target.model.model);
+    let served = served_by(stream.session(), provider.as_str(), model);
+    Opened { stream: Box::new(stream), first, way, served }
+}
+
+/// Reports whether a plugin would not pass a body on, before anything was sent.
+fn declined(error: &Error) -> bool {
+    let said = error.provider_error();
+    said.is_some_and(|said| said.kind == ErrorKind::NotSupported && said.status.is_none())
+}
+
+/// Reads the rest of an answer that is passed on whole, and what the plugin read in it.
+async fn collect(
+    stream: &mut ChatStream,
+    first: Bytes,
+) -> Result<(Bytes, Vec<ChatEvent>), Refusal> {
+    let (mut whole, mut events) = (BytesMut::from(first), Vec::new());
+    while let Some(delivery) = stream.next_delivery().await {
+        match delivery? {
+            Delivery::Bytes(piece) if whole.len() + piece.len() > MAX_BODY => {
+                let message = format!("the answer is longer than {MAX_BODY} bytes");
+                return Err(Refusal::new(ErrorKind::Protocol, message));
+            }
+            Delivery::Bytes(piece) => whole.extend_from_slice(&piece),
+            Delivery::Event(event @ ChatEvent::Usage(_)) => events.push(event),
+            _ => {}
+        }
+    }
+    Ok((whole.freeze(), events))
+}
+
+/// Passes on what the vendor says in headers of limits and of the answer, but not of accounts.
+fn pass_headers(from: &Headers, response: &mut Response<Body>) {
+    for (name, value) in &from.0 {
+        let passes = name.contains("ratelimit")
+            || name.starts_with("x-codex-")
+            || ["openai-processing-ms", "openai-version", "openai-model", "x-models-etag"]
+                .contains(&&**name)
+            || name == "x-reasoning-included";
+        if let (true, Ok(name), Ok(value)) =
+            (passes, HeaderName::try_from(name), HeaderValue::try_from(value))
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Asked(Box::new(error), None)
+    }
 }
 
 /// Names who answers. Selectors of sessions hold their provider; keys of the environment do not.

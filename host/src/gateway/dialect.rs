@@ -6,7 +6,9 @@
 // `google`, because `gemini` also names a plugin, a dev-dependency. A path that spells it makes a lint of the
 // compiler (`unused_qualifications`, most likely) look for that crate, and so link it into the tests.
 use dialects::{
-    Loss, RequestError, anthropic_messages, gemini as google, openai_chat, openai_responses,
+    Loss, RequestError, anthropic_messages, gemini as google,
+    openai_chat::{self, CompletionEncoder},
+    openai_responses,
 };
 use plugin_api::{
     chat::ChatRequest,
@@ -29,6 +31,8 @@ pub(super) enum Dialect {
 pub(super) enum ChatForm {
     /// `POST /v1/chat/completions`.
     OpenAiChat,
+    /// `POST /v1/completions`, the predecessor; no provider is asked so.
+    OpenAiCompletion,
     /// `POST /v1/responses`.
     OpenAiResponses,
     /// `POST /v1/messages`.
@@ -50,6 +54,7 @@ pub(super) struct Asked {
 #[derive(Clone, Debug)]
 pub(super) enum Manner {
     OpenAiChat { include_usage: bool, legacy_functions: bool },
+    OpenAiCompletion { include_usage: bool },
     OpenAiResponses { namespaces: openai_responses::Namespaces },
     AnthropicMessages,
     Gemini(google::Layout),
@@ -153,10 +158,28 @@ impl ChatForm {
     /// Returns the dialect.
     pub(super) const fn dialect(&self) -> Dialect {
         match self {
-            Self::OpenAiChat => Dialect::OpenAiChat,
+            Self::OpenAiChat | Self::OpenAiCompletion => Dialect::OpenAiChat,
             Self::OpenAiResponses => Dialect::OpenAiResponses,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
             Self::Gemini { .. } => Dialect::Gemini,
+        }
+    }
+
+    /// Reports whether there are providers that are asked so.
+    pub(super) const fn is_native(&self) -> bool {
+        !matches!(self, Self::OpenAiCompletion)
+    }
+
+    /// Returns how an answer is written as long as the request was not read in full.
+    pub(super) fn manner(&self) -> Manner {
+        match self {
+            Self::OpenAiChat => {
+                Manner::OpenAiChat { include_usage: false, legacy_functions: false }
+            }
+            Self::OpenAiCompletion => Manner::OpenAiCompletion { include_usage: false },
+            Self::OpenAiResponses => Manner::OpenAiResponses { namespaces: Default::default() },
+            Self::AnthropicMessages => Manner::AnthropicMessages,
+            Self::Gemini { layout, .. } => Manner::Gemini(layout.unwrap_or_default()),
         }
     }
 
@@ -169,6 +192,12 @@ impl ChatForm {
                     include_usage: decoded.include_usage,
                     legacy_functions: decoded.legacy_functions,
                 };
+                let (request, losses) = (decoded.request, decoded.losses);
+                Asked { request, stream: decoded.stream, losses, manner }
+            }
+            Self::OpenAiCompletion => {
+                let decoded = openai_chat::decode_completion(body)?;
+                let manner = Manner::OpenAiCompletion { include_usage: decoded.include_usage };
                 let (request, losses) = (decoded.request, decoded.losses);
                 Asked { request, stream: decoded.stream, losses, manner }
             }
@@ -202,6 +231,10 @@ impl Manner {
                 let encoder = openai_chat::Encoder::new(&chat_head(head), *include_usage);
                 Encoder::OpenAiChat(encoder.legacy_functions(*legacy_functions))
             }
+            Self::OpenAiCompletion { include_usage } => {
+                let head = completion_head(head);
+                Encoder::OpenAiCompletion(CompletionEncoder::new(&head, *include_usage))
+            }
             Self::OpenAiResponses { namespaces } => {
                 let encoder = openai_responses::Encoder::new(&responses_head(head));
                 Encoder::OpenAiResponses(Box::new(encoder.namespaces(namespaces.clone())))
@@ -221,6 +254,9 @@ impl Manner {
     pub(super) fn whole(&self, transcript: &Transcript, head: &Head) -> Vec<u8> {
         match self {
             Self::OpenAiChat { .. } => openai_chat::encode_response(transcript, &chat_head(head)),
+            Self::OpenAiCompletion { .. } => {
+                openai_chat::encode_completion(transcript, &completion_head(head))
+            }
             Self::OpenAiResponses { namespaces } => openai_responses::encode_response(
                 transcript,
                 &responses_head(head),
@@ -231,6 +267,11 @@ impl Manner {
             }
             Self::Gemini(_) => google::encode_response(transcript, &gemini_head(head)),
         }
+    }
+
+    /// Reports whether a stream goes out as one array.
+    pub(super) const fn is_array(&self) -> bool {
+        matches!(self, Self::Gemini(google::Layout::Array))
     }
 
     /// Returns the type of a stream.
@@ -245,26 +286,30 @@ impl Manner {
 /// Writes a stream.
 pub(super) enum Encoder {
     OpenAiChat(openai_chat::Encoder),
+    OpenAiCompletion(CompletionEncoder),
     OpenAiResponses(Box<openai_responses::Encoder>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
     Gemini(Box<google::Encoder>, google::Layout),
 }
 
 impl Encoder {
+    /// Goes on with an answer of which pieces were passed on as they came.
+    pub(super) fn resumed(self) -> Self {
+        match self {
+            Self::OpenAiResponses(encoder) => Self::OpenAiResponses(Box::new(encoder.resumed())),
+            Self::Gemini(encoder, layout) => Self::Gemini(Box::new(encoder.resumed()), layout),
+            other => other,
+        }
+    }
+
     /// Appends an event. After `Finish` the stream is complete.
     pub(super) fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
+            Self::OpenAiCompletion(encoder) => encoder.event(event, out),
             Self::OpenAiResponses(encoder) => encoder.event(event, out),
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
             Self::Gemini(encoder, _) => encoder.event(event, out),
-        }
-    }
-
-    /// Appends what is held back although it was said, before a wait for more.
-    pub(super) fn pause(&mut self, out: &mut Vec<u8>) {
-        if let Self::Gemini(encoder, _) = self {
-            encoder.pause(out);
         }
     }
 
@@ -272,6 +317,7 @@ impl Encoder {
     pub(super) fn error(&mut self, error: &ProviderError, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.error(error, out),
+            Self::OpenAiCompletion(encoder) => encoder.error(error, out),
             Self::OpenAiResponses(encoder) => encoder.error(error, out),
             Self::AnthropicMessages(encoder) => encoder.error(error, out),
             Self::Gemini(encoder, _) => encoder.error(error, out),
@@ -296,8 +342,14 @@ fn chat_head(head: &Head) -> openai_chat::Head {
     openai_chat::Head::new(format!("chatcmpl-{}", head.id), &*head.model, head.created)
 }
 
+fn completion_head(head: &Head) -> openai_chat::Head {
+    openai_chat::Head::new(format!("cmpl-{}", head.id), &*head.model, head.created)
+}
+
 fn responses_head(head: &Head) -> openai_responses::Head {
-    openai_responses::Head::new(format!("resp_{}", head.id), &*head.model, head.created)
+    // The id of an answer that is passed on has it already.
+    let id = head.id.strip_prefix("resp_").unwrap_or(&head.id);
+    openai_responses::Head::new(format!("resp_{id}"), &*head.model, head.created)
 }
 
 fn messages_head(head: &Head) -> anthropic_messages::Head {

@@ -1,12 +1,13 @@
 //! What goes wrong, in words for the client; what it may not know goes to the log.
 
+use bytes::Bytes;
 use dialects::RequestError;
 use http::{HeaderValue, Response, StatusCode, header};
 use plugin_api::error::{ErrorKind, ProviderError};
 
 use super::{body::Body, dialect::Dialect};
 use crate::{
-    exchange::ExchangeError,
+    exchange::{ExchangeError, Refused},
     maestro::{Error, one_line},
 };
 
@@ -18,6 +19,8 @@ pub(super) struct Refusal {
     request: Option<RequestError>,
     /// A status of HTTP's own, where the dialects' words have none.
     status: Option<StatusCode>,
+    /// The vendor's own body, in the client's dialect; the client's tools know its words.
+    own: Option<Bytes>,
     /// Value of `allow`.
     allow: Option<&'static str>,
 }
@@ -25,7 +28,7 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let error = Box::new(ProviderError::new(kind, message));
-        Self { error, request: None, status: None, allow: None }
+        Self { error, request: None, status: None, own: None, allow: None }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -48,11 +51,35 @@ impl Refusal {
         refusal.status(StatusCode::METHOD_NOT_ALLOWED)
     }
 
+    /// Makes a refusal of the upstream's, which speaks the client's dialect: the client's tools look at
+    /// its very words. Of what the client cannot mend (credentials, credit, which models there are) we
+    /// tell in ours, with the remedy.
+    pub(super) fn of_upstream(error: &Error, refused: Refused) -> Self {
+        let refusal = Self::from(explain(error));
+        let ours = matches!(
+            refusal.error.kind,
+            ErrorKind::Authentication
+                | ErrorKind::Permission
+                | ErrorKind::NotFound
+                | ErrorKind::Quota
+        );
+        let is_dialects = || {
+            let body = serde_json::from_slice::<serde_json::Value>(&refused.body);
+            body.is_ok_and(|body| body["error"].is_object())
+        };
+        if ours || !is_dialects() {
+            return refusal;
+        }
+        let status = StatusCode::from_u16(refused.status).ok();
+        Self { own: Some(refused.body), status, ..refusal }
+    }
+
     /// Makes the answer, in the client's dialect.
     pub(super) fn response(&self, dialect: Dialect) -> Response<Body> {
-        let (status, body) = match &self.request {
-            Some(request) => dialect.request_error(request),
-            None => dialect.error(&self.error),
+        let (status, body) = match (&self.own, &self.request) {
+            (Some(own), _) => (0, own.clone()),
+            (None, Some(request)) => written(dialect.request_error(request)),
+            (None, None) => written(dialect.error(&self.error)),
         };
         let own = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Body::json(body);
@@ -72,6 +99,10 @@ impl Refusal {
     }
 }
 
+fn written((status, body): (u16, Vec<u8>)) -> (u16, Bytes) {
+    (status, body.into())
+}
+
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         let mut refusal = Self::from(ProviderError::from(error.clone()));
@@ -82,7 +113,7 @@ impl From<RequestError> for Refusal {
 
 impl From<ProviderError> for Refusal {
     fn from(error: ProviderError) -> Self {
-        Self { error: Box::new(error), request: None, status: None, allow: None }
+        Self { error: Box::new(error), request: None, status: None, own: None, allow: None }
     }
 }
 

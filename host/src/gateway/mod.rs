@@ -2,7 +2,7 @@
 //!
 //! Here live the server (`server`; `listener`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
 //! client's half of each dialect behind one seam (`dialect`), and the answers: `chat` and its
-//! `stream`, `models`, `values` for what comes in one piece. Here does *not* live anything about
+//! `stream`, of a `question` that a provider may understand as it is (`relay`), `models`, `values` for what comes in one piece. Here does *not* live anything about
 //! providers, sessions or the choice between them: that is the facade's, [`Maestro`].
 //!
 //! Invariants: nothing of a client's credentials or connection reaches a provider, because requests
@@ -19,7 +19,9 @@ mod failure;
 mod guard;
 mod listener;
 mod models;
+mod question;
 mod record;
+mod relay;
 mod route;
 pub mod server;
 mod stream;
@@ -39,6 +41,7 @@ use self::{
     body::Body,
     dialect::Dialect,
     failure::Refusal,
+    question::{Beside, Question},
     record::Record,
     route::{Endpoint, Route},
 };
@@ -123,8 +126,10 @@ impl Gateway {
             Endpoint::Models => self.list_models(&call, request.uri().query()).await,
             Endpoint::Model(id) => self.describe_model(&call, &id, record).await,
             Endpoint::Chat(form) => {
+                let beside = Beside::of(call.dialect, request.uri(), request.headers());
                 let body = self.read(request).await?;
-                self.chat(&call, form, body, record).await
+                let question = Question::of(form, beside, body)?;
+                self.chat(&call, question, record).await
             }
             Endpoint::CountTokens(model) => {
                 let body = self.read(request).await?;

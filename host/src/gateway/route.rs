@@ -112,6 +112,7 @@ fn endpoint(method: &Method, path: &str, query: &str) -> Endpoint {
     let Some(rest) = rest.or_else(|| path.strip_prefix('/')) else { return Endpoint::Unknown };
     match rest.trim_end_matches('/') {
         "chat/completions" => post(Endpoint::Chat(ChatForm::OpenAiChat)),
+        "completions" => post(Endpoint::Chat(ChatForm::OpenAiCompletion)),
         "responses" => post(Endpoint::Chat(ChatForm::OpenAiResponses)),
         "responses/input_tokens" => post(Endpoint::CountTokens(None)),
         "messages" => post(Endpoint::Chat(ChatForm::AnthropicMessages)),
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(endpoint_of("POST /v1/chat/completions"), chat);
         assert_eq!(endpoint_of("POST /chat/completions?x=1"), chat);
         assert_eq!(endpoint_of("GET /v1/chat/completions"), Endpoint::WrongMethod("POST"));
+        let legacy = Endpoint::Chat(ChatForm::OpenAiCompletion);
+        assert_eq!(endpoint_of("POST /v1/completions"), legacy);
         assert_eq!(endpoint_of("GET /v1/models"), Endpoint::Models);
         assert_eq!(endpoint_of("GET /v1/models/a%2Fb:8b"), Endpoint::Model("a/b:8b".into()));
         assert_eq!(endpoint_of("GET /v1/models/a/b"), Endpoint::Model("a/b".into()));

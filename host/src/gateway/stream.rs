@@ -14,20 +14,33 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use plugin_api::event::{ChatEvent, Usage};
+use plugin_api::{
+    error::ProviderError,
+    event::{ChatEvent, Usage},
+};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{chat::Opened, dialect::Encoder, failure::explain};
-use crate::maestro::{ChatStream, Error};
+use super::{
+    chat::{Opened, Way},
+    dialect::{Encoder, Head, Manner},
+    failure::{Refusal, explain},
+    relay::Frames,
+};
+use crate::{
+    exchange::Delivery,
+    maestro::{ChatStream, Error},
+};
 
 /// Where an answer stands.
 pub(super) enum Stage {
     /// Nothing was said yet.
-    Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
+    Opening(Pin<Box<dyn Future<Output = Result<Opened, Refusal>> + Send>>),
     /// The first events are there.
     Begun(Opened),
     /// They were sent.
     Answering(Box<ChatStream>),
+    /// The answer is passed on as it comes.
+    Passing(Box<ChatStream>, Frames),
     /// All was sent.
     Over,
 }
@@ -58,13 +71,16 @@ impl Log {
 /// Makes the pieces of an answer. After a silence of `heartbeat` comes a sign of life.
 pub(super) fn pieces(
     stage: Stage,
-    encoder: Encoder,
+    manner: Manner,
+    head: Head,
     heartbeat: Duration,
     log: Log,
 ) -> impl Stream<Item = Bytes> + Send {
     let pieces = Pieces {
         stage,
-        encoder,
+        encoder: manner.encoder(&head),
+        manner,
+        head,
         heartbeat,
         silence: Box::pin(sleep(heartbeat)),
         begun: false,
@@ -76,6 +92,8 @@ pub(super) fn pieces(
 
 struct Pieces {
     stage: Stage,
+    manner: Manner,
+    head: Head,
     encoder: Encoder,
     heartbeat: Duration,
     /// Ends when nothing was sent for so long; one timer for the whole stream.
@@ -90,41 +108,116 @@ struct Pieces {
 impl Pieces {
     async fn next(&mut self) -> Option<Bytes> {
         let mut out = Vec::with_capacity(self.size);
-        while out.is_empty() {
+        let piece = loop {
+            if !out.is_empty() {
+                self.size = out.len().clamp(FIRST_PIECE, FULL_PIECE);
+                break out.into();
+            }
             match &mut self.stage {
                 Stage::Over => return None,
                 Stage::Opening(opening) => tokio::select! {
                     biased;
                     opened = opening => match opened {
                         Ok(opened) => self.stage = Stage::Begun(opened),
-                        Err(error) => self.fail(&error, &mut out),
+                        Err(refusal) => self.fail(*refusal.error, &mut out),
                     },
                     () = &mut self.silence => self.sign_of_life(&mut out),
                 },
-                Stage::Begun(_) => self.begin(&mut out),
+                Stage::Begun(_) => {
+                    if let Some(piece) = self.begin(&mut out) {
+                        break piece;
+                    }
+                }
                 Stage::Answering(stream) => tokio::select! {
                     biased;
                     event = stream.next() => self.take(event, &mut out),
                     () = &mut self.silence => self.sign_of_life(&mut out),
                 },
+                Stage::Passing(stream, _) => tokio::select! {
+                    biased;
+                    delivery = stream.next_delivery() => {
+                        if let Some(piece) = self.pass(delivery, &mut out) {
+                            break piece;
+                        }
+                    }
+                    () = &mut self.silence => self.sign_of_life(&mut out),
+                },
             }
-        }
+        };
         self.silence.as_mut().reset(Instant::now() + self.heartbeat);
-        self.size = out.len().clamp(FIRST_PIECE, FULL_PIECE);
-        Some(out.into())
+        Some(piece)
     }
 
-    /// Writes the events that came while it was not yet clear that there is an answer.
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    /// Writes what came while it was not yet clear that there is an answer.
+    fn begin(&mut self, out: &mut Vec<u8>) -> Option<Bytes> {
         let Stage::Begun(opened) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return;
+            return None;
         };
         self.log.note(|told| told.served = Some(opened.served));
-        self.stage = Stage::Answering(opened.stream);
-        for event in &opened.first {
-            self.write(event, out);
+        match opened.way {
+            Way::Translated { manner, .. } => {
+                self.encoder = manner.encoder(&self.head);
+                self.manner = manner;
+                self.stage = Stage::Answering(opened.stream);
+                for event in &opened.first {
+                    self.write(event, out);
+                }
+                self.batch(out);
+                None
+            }
+            Way::Passed { piece, .. } => {
+                let frames = Frames::new(self.manner.is_array());
+                self.stage = Stage::Passing(opened.stream, frames);
+                for event in &opened.first {
+                    self.read(event);
+                }
+                self.frame(piece)
+            }
         }
-        self.batch(out);
+    }
+
+    /// Passes a delivery on; of an event only its facts are noted.
+    fn pass(
+        &mut self,
+        delivery: Option<Result<Delivery, Error>>,
+        out: &mut Vec<u8>,
+    ) -> Option<Bytes> {
+        match delivery {
+            Some(Ok(Delivery::Bytes(piece))) => return self.frame(piece),
+            Some(Ok(Delivery::Event(event))) => self.read(&event),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                if let Stage::Passing(_, frames) = &mut self.stage {
+                    frames.give_up(out);
+                }
+                let encoder = self.manner.encoder(&self.head);
+                self.encoder = if self.begun { encoder.resumed() } else { encoder };
+                self.fail(explain(&error), out);
+            }
+            None => {
+                let stage = std::mem::replace(&mut self.stage, Stage::Over);
+                let Stage::Passing(_, mut frames) = stage else { return None };
+                return frames.end();
+            }
+        }
+        None
+    }
+
+    fn frame(&mut self, piece: Bytes) -> Option<Bytes> {
+        let Stage::Passing(_, frames) = &mut self.stage else { return None };
+        let piece = frames.take(piece);
+        self.begun |= piece.is_some();
+        piece
+    }
+
+    /// Notes what an event tells of an answer that is passed on.
+    fn read(&mut self, event: &ChatEvent) {
+        match event {
+            ChatEvent::Usage(usage) => self.log.note(|told| told.usage.update(usage)),
+            // Should it break off, its own name is told.
+            ChatEvent::Started { id: Some(id), .. } => self.head.id.clone_from(id),
+            _ => {}
+        }
     }
 
     /// Writes an event, and what came with it.
@@ -134,7 +227,7 @@ impl Pieces {
                 self.write(&event, out);
                 self.batch(out);
             }
-            Some(Err(error)) => self.fail(&error, out),
+            Some(Err(error)) => self.fail(explain(&error), out),
             None => self.stage = Stage::Over,
         }
     }
@@ -144,7 +237,7 @@ impl Pieces {
         while out.len() < FULL_PIECE
             && let Stage::Answering(stream) = &mut self.stage
         {
-            let Some(event) = stream.next_ready() else { return self.encoder.pause(out) };
+            let Some(event) = stream.next_ready() else { return };
             self.write(&event, out);
         }
     }
@@ -158,15 +251,16 @@ impl Pieces {
         self.begun |= out.len() > before;
     }
 
-    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        let said = explain(error);
+    fn fail(&mut self, said: ProviderError, out: &mut Vec<u8>) {
         self.encoder.error(&said, out);
         self.log.note(|told| told.failure = Some(said.message));
         self.stage = Stage::Over;
     }
 
     fn sign_of_life(&mut self, out: &mut Vec<u8>) {
-        self.encoder.heartbeat(self.begun, out);
+        if !matches!(&self.stage, Stage::Passing(_, frames) if !frames.is_between()) {
+            self.encoder.heartbeat(self.begun, out);
+        }
         self.silence.as_mut().reset(Instant::now() + self.heartbeat);
     }
 }

@@ -13,7 +13,9 @@ use plugin_api::{
 
 use super::{Error, Maestro, asking::Asking, choice::Chosen};
 use crate::{
-    exchange::{Delivery, Driver, ExchangeError, grammar::Rule, recording::Recorder},
+    exchange::{
+        Delivery, Driver, ExchangeError, Native, Refused, grammar::Rule, recording::Recorder,
+    },
     plugin::registry::Provider,
     router::ModelRef,
     suggest::several,
@@ -98,7 +100,7 @@ pub struct ChatStream {
     failed: Option<Error>,
     /// What came before the model said anything. It is held back while another exchange may take the
     /// place of this one, which would say it again.
-    held: VecDeque<ChatEvent>,
+    held: VecDeque<Delivery>,
 }
 
 impl ChatStream {
@@ -107,13 +109,27 @@ impl ChatStream {
     /// Cancel-safe: an event that was not returned comes with the next call.
     pub async fn next(&mut self) -> Option<Result<ChatEvent, Error>> {
         loop {
+            match self.next_delivery().await? {
+                Ok(Delivery::Event(event)) => return Some(Ok(event)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Waits for the next delivery: an event, or of an answer that is passed through
+    /// ([`Maestro::pass_chat`]) its head and pieces too.
+    ///
+    /// Cancel-safe as [`next`](Self::next) is.
+    pub async fn next_delivery(&mut self) -> Option<Result<Delivery, Error>> {
+        loop {
             if self.asking.is_over() {
                 return None;
             }
             if !self.asking.may_reopen()
-                && let Some(event) = self.held.pop_front()
+                && let Some(held) = self.held.pop_front()
             {
-                return Some(Ok(event));
+                return Some(Ok(held));
             }
             if self.failed.is_none() {
                 let delivery = match self.asking.in_time(self.driver.next()).await {
@@ -125,18 +141,18 @@ impl ChatStream {
                     }
                 };
                 match delivery {
-                    Some(Ok(Delivery::Event(event))) => {
-                        if event.is_content() || matches!(event, ChatEvent::Finish { .. }) {
-                            self.asking.begun();
-                        }
-                        self.held.push_back(event);
-                        continue;
-                    }
-                    Some(Err(error)) => self.failed = Some(error.into()),
                     Some(Ok(Delivery::Value(_))) | None => {
                         self.asking.ended(None);
                         return None;
                     }
+                    Some(Ok(delivery)) => {
+                        if begins(&delivery) {
+                            self.asking.begun();
+                        }
+                        self.held.push_back(delivery);
+                        continue;
+                    }
+                    Some(Err(error)) => self.failed = Some(error.into()),
                 }
             }
             let reopened = match &self.failed {
@@ -167,23 +183,37 @@ impl ChatStream {
     /// What one read of the upstream brought can so be passed on in one piece. The end, and a failure,
     /// come from [`next`](Self::next).
     pub fn next_ready(&mut self) -> Option<ChatEvent> {
+        loop {
+            if let Delivery::Event(event) = self.next_ready_delivery()? {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Returns a delivery that is there already, without reading on.
+    pub fn next_ready_delivery(&mut self) -> Option<Delivery> {
         if self.asking.may_reopen() || self.asking.is_over() {
             return None;
         }
-        if let Some(event) = self.held.pop_front() {
-            return Some(event);
+        if let Some(held) = self.held.pop_front() {
+            return Some(held);
         }
         if self.failed.is_some() {
             return None;
         }
         match self.driver.next_ready()? {
-            Ok(Delivery::Event(event)) => Some(event),
             Ok(Delivery::Value(_)) => None,
+            Ok(delivery) => Some(delivery),
             Err(error) => {
                 self.failed = Some(error.into());
                 None
             }
         }
+    }
+
+    /// Takes the upstream's refusal of a body that was passed through, as it came.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        self.driver.take_refused()
     }
 
     /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
@@ -218,7 +248,55 @@ impl Maestro {
         let chosen = self.choose(provider, call.session.as_deref()).await?;
         understands(provider, &chosen, &request)?;
         let operation = Operation::Chat(Box::new(request));
-        let (asking, driver) = Asking::open(self, provider, chosen, operation, &call).await?;
+        self.open_chat(provider, chosen, operation, Native::default(), &call).await
+    }
+
+    /// Streams the answer to a conversation that the client wrote in the provider's own dialect, and
+    /// passes it on as it comes. `request` holds the body's index
+    /// ([`native`](ChatRequest::native)) and little else.
+    ///
+    /// `None` where the provider does not speak the dialect, or not under the session's login. A
+    /// provider that speaks it may still answer, before anything is sent, that it cannot pass this very
+    /// body on (`NotSupported`). In both cases the request is to be translated.
+    ///
+    /// # Errors
+    ///
+    /// As [`stream_chat`](Self::stream_chat).
+    pub async fn pass_chat(
+        &self,
+        model: &ModelRef,
+        mut request: ChatRequest,
+        native: Native,
+        call: Call,
+    ) -> Result<Option<ChatStream>, Error> {
+        let Some(dialect) = request.native.as_ref().map(|native| native.dialect.clone()) else {
+            return Ok(None);
+        };
+        let provider = &self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
+        if !provider.takes(&dialect) {
+            return Ok(None);
+        }
+        request.model = model.model.clone();
+        let call = call.for_model(model);
+        let chosen = self.choose(provider, call.session.as_deref()).await?;
+        let scheme = chosen.scheme(provider);
+        if scheme.is_some_and(|scheme| scheme.without_dialects().contains(&dialect)) {
+            return Ok(None);
+        }
+        let operation = Operation::Chat(Box::new(request));
+        self.open_chat(provider, chosen, operation, native, &call).await.map(Some)
+    }
+
+    async fn open_chat(
+        &self,
+        provider: &Arc<Provider>,
+        chosen: Chosen,
+        operation: Operation,
+        native: Native,
+        call: &Call,
+    ) -> Result<ChatStream, Error> {
+        let opened = Asking::open(self, provider, chosen, operation, native, call).await;
+        let (asking, driver) = opened?;
         Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
     }
 
@@ -438,7 +516,8 @@ impl Maestro {
         call: &Call,
         operation: Operation,
     ) -> Result<Reply, Error> {
-        let opened = Asking::open(self, provider, chosen.clone(), operation, call).await?;
+        let native = Native::default();
+        let opened = Asking::open(self, provider, chosen.clone(), operation, native, call).await?;
         let (mut asking, mut driver) = opened;
         let value = loop {
             let value = asking.in_time(value_of(self, driver)).await.and_then(|value| value);
@@ -470,6 +549,16 @@ impl Maestro {
     }
 }
 
+/// Reports whether a delivery is part of the answer, so that no other exchange may take the place of
+/// this one.
+fn begins(delivery: &Delivery) -> bool {
+    match delivery {
+        Delivery::Event(event) => event.is_content() || matches!(event, ChatEvent::Finish { .. }),
+        Delivery::Bytes(_) => true,
+        Delivery::Head(_) | Delivery::Value(_) => false,
+    }
+}
+
 async fn value_of(maestro: &Maestro, mut driver: Driver) -> Result<Reply, Error> {
     let mut given = None;
     while let Some(delivery) = driver.next().await {
@@ -478,7 +567,7 @@ async fn value_of(maestro: &Maestro, mut driver: Driver) -> Result<Reply, Error>
             Delivery::Event(ChatEvent::Warning { message }) => {
                 maestro.warn(&message.escape_debug().to_string());
             }
-            Delivery::Event(_) => {}
+            _ => {}
         }
     }
     given.ok_or_else(|| {

@@ -6,7 +6,6 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use plugin_api::{
     capability::Capability,
     error::{ErrorKind, ProviderError},
@@ -16,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Call, Error, Maestro, choice::Chosen};
 use crate::{
-    exchange::{Driver, Order, recording::Recorder},
+    exchange::{Driver, Native, Order, recording::Recorder},
     plugin::{
         RefusalError,
         registry::{Plugin, Provider},
@@ -30,6 +29,8 @@ pub(super) struct Asking {
     chosen: Chosen,
     /// The operation, for as long as the exchange may be opened again.
     again: Option<Operation>,
+    /// The client's own body, where it is passed through.
+    native: Native,
     /// Exchanges so far that failed for a reason that may pass, this one included.
     tried: u32,
     /// When the next try is due, while it is waited for.
@@ -66,6 +67,7 @@ impl Asking {
         provider: &Arc<Provider>,
         chosen: Chosen,
         operation: Operation,
+        native: Native,
         call: &Call,
     ) -> Result<(Self, Driver), Error> {
         offered(provider, &chosen, &operation)?;
@@ -77,6 +79,7 @@ impl Asking {
             maestro: maestro.clone(),
             provider: Arc::clone(provider),
             again: may_again.then(|| operation.clone()),
+            native,
             chosen,
             tried: 1,
             due: None,
@@ -111,6 +114,7 @@ impl Asking {
     /// Says that something of the answer reached the caller: from now on it cannot be asked again.
     pub(super) fn begun(&mut self) {
         self.again = None;
+        self.native = Native::default();
     }
 
     /// Waits for `work`, but no longer than the caller would.
@@ -204,7 +208,7 @@ impl Asking {
             runtime,
             instance,
             operation,
-            native: Bytes::new(),
+            native: self.native.clone(),
             route: self.provider.route.clone(),
             credential: self.chosen.credential.clone(),
             recorder: self.recorder.clone(),

@@ -504,6 +504,19 @@ fn api_key_scheme(manifest: &ProviderManifest) -> Option<&ApiKeyScheme> {
 }
 
 impl Provider {
+    /// Reports whether a client's own body in a dialect may be passed on to it.
+    ///
+    /// A server of nobody's kind, which the configuration describes, is understood like all that its
+    /// plugin knows: it speaks what they all speak. That makes it nobody's first choice for bare names.
+    #[must_use]
+    pub fn takes(&self, dialect: &str) -> bool {
+        let speaks = |manifest: &ProviderManifest| manifest.dialects.iter().any(|d| d == dialect);
+        let known = &self.plugin.judged.manifest.providers;
+        let is_own = !known.iter().any(|provider| provider.id == self.id.as_str());
+        speaks(&self.manifest)
+            || (is_own && self.manifest.dialects.is_empty() && known.iter().all(speaks))
+    }
+
     /// Returns how a key is made and placed, if keys are taken.
     #[must_use]
     pub fn api_key(&self) -> Option<&ApiKeyScheme> {

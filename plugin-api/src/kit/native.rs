@@ -42,6 +42,24 @@ pub fn edit(native: &NativeBody, set: &[(&str, Value)], remove: &[&str]) -> Body
     body
 }
 
+/// Returns the value of a field, if it is there and small enough to be in the index.
+#[must_use]
+pub fn value<'a>(native: &'a NativeBody, name: &str) -> Option<&'a Value> {
+    native.fields.iter().find(|field| field.name == name)?.value.as_ref()
+}
+
+/// Reports whether a field is there, however long.
+#[must_use]
+pub fn has(native: &NativeBody, name: &str) -> bool {
+    native.fields.iter().any(|field| field.name == name)
+}
+
+/// Reports whether the client waits for a stream by the field `stream`.
+#[must_use]
+pub fn streams(native: &NativeBody) -> bool {
+    value(native, "stream") == Some(&Value::Bool(true))
+}
+
 fn push_field(body: &mut Body, name: &str, value: &Value) {
     body.push_bytes(format!("{}:{value}", Value::from(name)).as_bytes());
 }
@@ -89,6 +107,8 @@ mod tests {
             r#"{"model":"c","x" : [1.0],"new":1}"#
         );
         assert_eq!(written(&[], &["model", "x", "stream"]), "{}");
+        assert!(has(&native(), "x") && !has(&native(), "y"));
+        assert_eq!((value(&native(), "x"), streams(&native())), (None, false));
         assert_eq!(
             written(&[("only", json!(null))], &["model", "x", "stream"]),
             r#"{"only":null}"#

@@ -1,12 +1,13 @@
 //! Anthropic, and other servers that speak its Messages format by their `base_url`.
 //!
 //! `declared` is what the manifest says, `settings` what the configuration may say and the headers
-//! that follow from it. The wire format is [`dialects::anthropic_messages`].
+//! that follow from it, `native` passes on what a client wrote in the same format. The wire format is [`dialects::anthropic_messages`].
 //!
 //! There are no embeddings, because the vendor has none, and no contexts: it keeps no conversations.
 #![forbid(unsafe_code)]
 
 mod declared;
+mod native;
 mod settings;
 
 use dialects::anthropic_messages::{self, Decoder, Quirks};
@@ -27,6 +28,9 @@ impl Provider for Anthropic {
 impl StreamingProvider for Anthropic {
     fn stream_chat(&self, instance: &Instance, request: ChatRequest) -> Opened {
         let quirks = Quirks::default().with_settings(instance)?;
+        if let Some(native) = &request.native {
+            return native::open(instance, &quirks, &request, native);
+        }
         let encoded = anthropic_messages::encode_request(&request, &quirks)?.or_refuse()?;
         let accept = if quirks.stream { "text/event-stream" } else { "application/json" };
         let request = HttpRequest::post_json(instance.url("/v1/messages"), encoded.body)

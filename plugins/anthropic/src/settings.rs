@@ -25,7 +25,7 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
     SettingSpec::table("headers").help("Further headers of every request; none of them secret."),
 ];
 
-/// Adds the headers that every request carries.
+/// Adds the headers that every request carries. A version that is there stays, and so do betas.
 ///
 /// # Errors
 ///
@@ -33,16 +33,31 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
 pub(crate) fn decorate(
     instance: &Instance,
     quirks: &Quirks,
-    request: HttpRequest,
+    mut request: HttpRequest,
 ) -> Result<HttpRequest, ProviderError> {
-    let mut request = request.header("anthropic-version", quirks.version.as_str());
+    if !request.headers.iter().any(|(name, _)| name == "anthropic-version") {
+        request = request.header("anthropic-version", quirks.version.as_str());
+    }
     let with_oauth = instance.session.auth == AuthKind::OAuth;
     let mut betas = instance.texts("betas");
     if with_oauth && !betas.contains(&OAUTH_BETA) {
         betas.push(OAUTH_BETA);
     }
-    if !betas.is_empty() {
-        request = request.header("anthropic-beta", betas.join(","));
+    let named: Vec<&str> = request
+        .headers
+        .iter()
+        .filter(|(name, _)| name == BETAS)
+        .flat_map(|(_, value)| value.split(',').map(str::trim))
+        .collect();
+    betas.retain(|beta| !named.contains(beta));
+    let more = betas.join(",");
+    match request.headers.iter_mut().find(|(name, _)| name == BETAS) {
+        _ if more.is_empty() => {}
+        Some((_, value)) => {
+            value.push(',');
+            value.push_str(&more);
+        }
+        None => request = request.header(BETAS, more),
     }
     if with_oauth && let Some(id) = instance.session.attributes.get("workspace_id") {
         request = request.header("anthropic-workspace-id", id);
@@ -65,6 +80,8 @@ pub(crate) fn decorate(
         }
     }
 }
+
+const BETAS: &str = "anthropic-beta";
 
 /// The beta without which an OAuth token is refused.
 pub(crate) const OAUTH_BETA: &str = "oauth-2025-04-20";

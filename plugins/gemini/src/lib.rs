@@ -41,8 +41,8 @@ impl StreamingProvider for Gemini {
     fn stream_chat(&self, instance: &Instance, request: ChatRequest) -> Opened {
         let action = if instance.flag("stream", true) { Action::Stream } else { Action::Generate };
         let model = request.model.as_str();
-        if let Some(native) = request.native.as_ref().filter(|n| n.dialect == gemini::DIALECT) {
-            let request = requests::act(instance, model, action, pass_through(native))?;
+        if let Some(native) = &request.native {
+            let request = pass_through(instance, model, native)?;
             return Ok(Box::new(kit::SseStream::new(request, Decoder::new())));
         }
         let encoded = gemini::encode_request(&request, &Settings::of(instance))?.or_refuse()?;
@@ -51,9 +51,26 @@ impl StreamingProvider for Gemini {
     }
 }
 
-/// Sends a client's own body on; the model that it may name stands in the path.
-fn pass_through(native: &NativeBody) -> Body {
-    kit::native::edit(native, &[], &["model"])
+/// Makes the request that sends a client's own body on, in the manner that the client's path names. The
+/// model that the body may name stands in the path too.
+fn pass_through(
+    instance: &Instance,
+    model: &str,
+    native: &NativeBody,
+) -> Result<HttpRequest, ProviderError> {
+    let path = native.path.split('?').next().unwrap_or_default();
+    let action = route::parse(path).map(|(_, action)| action);
+    let action = action.filter(|action| match action {
+        Action::Stream => instance.flag("stream", true),
+        action => *action == Action::Generate,
+    });
+    let Some(action) = action.filter(|_| native.dialect == gemini::DIALECT) else {
+        let what = format!("passing on this body of `{}`", native.dialect);
+        return Err(ProviderError::not_supported(what));
+    };
+    let body = kit::native::edit(native, &[], &["model"]);
+    let request = requests::act(instance, model, action, body)?;
+    Ok(native.headers.iter().fold(request, |request, (name, value)| request.header(name, value)))
 }
 
 impl TokenCounter for Gemini {

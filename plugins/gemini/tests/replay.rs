@@ -195,6 +195,7 @@ fn a_clients_own_body_passes_through() {
     };
     let mut native = NativeBody::default();
     (native.dialect, native.len) = ("gemini".into(), text.len() as u64);
+    native.path = "/v1beta/models/x:generateContent".into();
     native.fields = vec![field("model", 1, 12), field("contents", 13, 27)];
     let mut request = hello();
     request.native = Some(native.clone());
@@ -205,9 +206,12 @@ fn a_clients_own_body_passes_through() {
         Piece::Bytes(b"}".to_vec()),
     ];
     assert_eq!(run.requests[0].body.pieces, pieces);
+    // In the form of the client's.
+    assert!(run.requests[0].url.ends_with(":generateContent"), "{}", run.requests[0].url);
     // A body of another dialect is not ours to send.
     request.native.as_mut().unwrap().dialect = "openai-chat".into();
-    assert!(chat(&instance(), request).requests[0].body.as_bytes().is_some());
+    let Err(error) = Gemini.stream_chat(&instance(), request) else { panic!() };
+    assert_eq!(error.kind, ErrorKind::NotSupported);
 }
 
 #[test]

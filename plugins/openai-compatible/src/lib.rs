@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod native;
 mod settings;
 
 use dialects::openai_chat::{self, Decoder, Quirks};
@@ -31,6 +32,9 @@ impl Provider for OpenAiCompatible {
 impl StreamingProvider for OpenAiCompatible {
     fn stream_chat(&self, instance: &Instance, request: ChatRequest) -> Opened {
         let quirks = Quirks::compatible().with_settings(instance);
+        if let Some(native) = &request.native {
+            return native::open(instance, &quirks, &request, native);
+        }
         let encoded = openai_chat::encode_request(&request, &quirks)?.or_refuse()?;
         let accept = if quirks.stream { "text/event-stream" } else { "application/json" };
         let request = HttpRequest::post_json(settings::chat_url(instance), encoded.body)

@@ -1,15 +1,10 @@
 //! Answers conversations: which interface, and under which rules.
 
 use dialects::{openai_chat, openai_responses};
-use plugin_api::{
-    chat::{NativeBody, ToolDefinition},
-    kit::native,
-    prelude::*,
-};
-use serde_json::{Value, json};
+use plugin_api::{chat::ToolDefinition, prelude::*};
 
 use crate::{
-    login,
+    login, native,
     settings::{self, Api},
 };
 
@@ -18,7 +13,7 @@ pub(crate) fn open(instance: &Instance, mut request: ChatRequest) -> Opened {
     let plan = login::is_plan(instance);
     if let Some(native) = request.native.take() {
         login::api_key_only(instance, "requests in its own format")?;
-        return pass_through(instance, &request, &native);
+        return native::open(instance, &request, &native);
     }
     let chat = match settings::api(instance)? {
         _ if plan => false,
@@ -92,30 +87,6 @@ fn only_chat_can(request: &ChatRequest) -> bool {
 /// Options that Chat Completions alone knows.
 const CHAT_OPTIONS: &[&str] =
     &["audio", "logit_bias", "logprobs", "modalities", "prediction", "web_search_options"];
-
-/// Sends a client's own body on, with the model that was chosen.
-fn pass_through(instance: &Instance, request: &ChatRequest, native: &NativeBody) -> Opened {
-    let body = native::edit(native, &[("model", json!(request.model))], &[]);
-    let streams = native.fields.iter().rfind(|field| field.name == "stream");
-    let streams = streams.is_some_and(|field| field.value == Some(Value::Bool(true)));
-    let path = match native.dialect.as_str() {
-        openai_responses::DIALECT => "/responses",
-        openai_chat::DIALECT => "/chat/completions",
-        other => return Err(ProviderError::not_supported(format!("the format `{other}`"))),
-    };
-    let accept = if streams { "text/event-stream" } else { "application/json" };
-    let mut http = HttpRequest::post_json(instance.url(path), body).header("accept", accept);
-    for (name, value) in &native.headers {
-        if !matches!(name.as_str(), "accept" | "content-type") {
-            http = http.header(name, value);
-        }
-    }
-    let http = settings::decorate(instance, http);
-    Ok(match native.dialect.as_str() {
-        openai_chat::DIALECT => Box::new(kit::SseStream::new(http, openai_chat::Decoder::new())),
-        _ => Box::new(kit::SseStream::new(http, openai_responses::Decoder::new())),
-    })
-}
 
 /// Warns the client before anything else happens.
 pub(crate) fn warned(

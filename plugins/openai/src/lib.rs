@@ -11,6 +11,7 @@ mod chat;
 mod contexts;
 mod login;
 mod models;
+mod native;
 mod settings;
 
 use dialects::{openai_chat, openai_responses};

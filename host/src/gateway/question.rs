@@ -1,0 +1,178 @@
+//! A client's request for a chat: its body as it came, and what is read of it when it is needed.
+//!
+//! A provider that speaks the client's dialect gets the body itself, of which only the top level is
+//! looked at. It is read in full when it has to be translated.
+
+use bytes::Bytes;
+use dialects::RequestError;
+use http::{HeaderMap, Uri};
+use plugin_api::{
+    chat::{ChatRequest, NativeBody},
+    kit::native,
+};
+use serde_json::Value;
+
+use super::{
+    body,
+    dialect::{Asked, ChatForm, Dialect},
+};
+use crate::exchange::Native;
+
+/// What a request says beside its body and belongs to the dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Path and query, without a session before it and credentials in it.
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
+/// A request for a chat.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub(super) form: ChatForm,
+    /// The model as the client calls it.
+    pub(super) model: String,
+    /// Whether the client waits for a stream.
+    pub(super) stream: bool,
+    body: Bytes,
+    index: NativeBody,
+}
+
+impl Beside {
+    pub(super) fn of(dialect: Dialect, uri: &Uri, headers: &HeaderMap) -> Self {
+        let mut path = uri.path();
+        if let Some(rest) = path.strip_prefix("/s/") {
+            path = rest.find('/').map_or("", |at| &rest[at..]);
+        }
+        let mut path = path.to_owned();
+        let secret = |pair: &&str| !CREDENTIALS.contains(&pair.split('=').next().unwrap_or(""));
+        let query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(secret).collect();
+        let query = query.join("&");
+        if !query.is_empty() {
+            path.push('?');
+            path.push_str(&query);
+        }
+        let own = |name: &str| belongs(dialect, name);
+        let headers = headers
+            .iter()
+            .filter(|(name, _)| own(name.as_str()))
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .collect();
+        Self { path, headers }
+    }
+}
+
+impl Question {
+    /// Reads the top level of a body.
+    pub(super) fn of(form: ChatForm, beside: Beside, body: Bytes) -> Result<Self, RequestError> {
+        let fields = body::check(&body)?;
+        let mut index = NativeBody::default();
+        index.dialect = form.dialect().as_str().to_owned();
+        (index.path, index.headers) = (beside.path, beside.headers);
+        (index.len, index.fields) = (body.len() as u64, fields);
+        let named = match &form {
+            ChatForm::Gemini { model, .. } => Some(model.clone()),
+            _ => native::value(&index, "model").and_then(Value::as_str).map(str::to_owned),
+        };
+        let Some(model) = named.filter(|_| !index.fields.is_empty()) else {
+            // What is wrong with it the dialect knows.
+            let asked = form.decode(&body)?;
+            let (model, stream) = (asked.request.model.to_string(), asked.stream);
+            return Ok(Self { form, model, stream, body, index });
+        };
+        let stream = match &form {
+            ChatForm::Gemini { layout, .. } => layout.is_some(),
+            _ => native::streams(&index),
+        };
+        Ok(Self { form, model, stream, body, index })
+    }
+
+    /// Reports whether the body can be sent on as it is, where it is understood.
+    pub(super) fn may_pass(&self) -> bool {
+        self.form.is_native()
+    }
+
+    /// Returns the request that passes the body on.
+    pub(super) fn native(&self) -> (ChatRequest, Native) {
+        let mut request = ChatRequest::default();
+        if self.form == ChatForm::OpenAiResponses {
+            // These leave traces at the vendor, so that such a request is not sent twice.
+            let stores = native::value(&self.index, "store") != Some(&Value::Bool(false));
+            request.store = Some(stores);
+        }
+        request.native = Some(self.index.clone());
+        (request, Native { body: self.body.clone(), streams: self.stream })
+    }
+
+    /// Reads the body in full.
+    pub(super) fn read(&self) -> Result<Asked, RequestError> {
+        self.form.decode(&self.body)
+    }
+}
+
+/// Reports whether a client's header belongs to its dialect. Those that name an account do not: whose
+/// account it is says the session.
+fn belongs(dialect: Dialect, name: &str) -> bool {
+    let account = ["organization", "workspace", "project", "dangerous"];
+    if account.iter().any(|word| name.contains(word)) {
+        return false;
+    }
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    match dialect {
+        Dialect::AnthropicMessages => starts(&["anthropic-", "x-claude-code-"]),
+        Dialect::OpenAiChat => starts(&["openai-", "idempotency-key"]),
+        Dialect::OpenAiResponses => {
+            starts(&["openai-", "x-codex-", "idempotency-key", "x-client-request-id"])
+                || ["originator", "version", "session-id", "session_id", "thread-id"]
+                    .contains(&name)
+        }
+        Dialect::Gemini => name == "x-server-timeout",
+    }
+}
+
+/// Parameters of a query that hold a credential.
+const CREDENTIALS: &[&str] = &["", "key", "api_key", "api-key", "access_token"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_dialect_comes_along_and_credentials_stay() {
+        let headers: HeaderMap = [
+            ("anthropic-beta", "a-1, b-2"),
+            ("anthropic-version", "2023-06-01"),
+            ("anthropic-workspace-id", "w"),
+            ("authorization", "Bearer x"),
+            ("x-api-key", "x"),
+            ("cookie", "x"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect::<HeaderMap>();
+        let uri: Uri = "/s/work/v1/messages?key=x&beta=true".parse().unwrap();
+        let beside = Beside::of(Dialect::AnthropicMessages, &uri, &headers);
+        assert_eq!(beside.path, "/v1/messages?beta=true");
+        let mut names: Vec<&str> = beside.headers.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["anthropic-beta", "anthropic-version"]);
+        assert_eq!(Beside::of(Dialect::Gemini, &uri, &headers).headers, []);
+    }
+
+    #[test]
+    fn only_the_top_is_read() {
+        let ask = |body: &'static str| {
+            Question::of(
+                ChatForm::OpenAiChat,
+                Beside::default(),
+                Bytes::from_static(body.as_bytes()),
+            )
+        };
+        let question = ask(r#"{"model":"m","stream":true,"messages":7}"#).unwrap();
+        assert_eq!((&*question.model, question.stream), ("m", true));
+        assert!(question.read().is_err());
+        for bad in ["{}", "[]", "{", r#"{"messages":[]}"#, r#"{"model":1,"messages":[]}"#] {
+            assert!(ask(bad).is_err(), "{bad}");
+        }
+    }
+}
