@@ -2,6 +2,8 @@
 
 mod client;
 mod guarding;
+mod keys;
+mod routing;
 mod sdks;
 mod streaming;
 

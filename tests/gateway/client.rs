@@ -119,6 +119,11 @@ impl Gateway {
         Ok(Connection { stream, read: Vec::new() })
     }
 
+    /// Waits until it has said something.
+    pub(super) fn wait_for_stderr(&self, text: &str) {
+        self.running.as_ref().expect("it runs").wait_for_stderr(text);
+    }
+
     /// Asks it to end.
     pub(super) fn terminate(&self) {
         self.running.as_ref().expect("it runs").terminate();

@@ -12,7 +12,7 @@ use crate::{
         output::{Document, Output},
     },
     gateway::Server,
-    maestro::Maestro,
+    maestro::{Maestro, one_line},
 };
 
 #[derive(Debug, Args)]
@@ -49,6 +49,7 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     let stop = stop_signal()?;
     let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
     let keyless = maestro.list_client_keys().await?.is_empty();
+    let watching = maestro.clone();
     let server = Server::bind(maestro, &address, args.plaintext).await?;
     let url = format!("http://{}", server.address());
     let document = || Document::new().with("url", &url).with("keyless", &keyless);
@@ -56,7 +57,13 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     for line in banner(&url, keyless) {
         output.note(&line);
     }
+    // Without it, changes are seen at the next start.
+    let watch = watching.watch();
+    if let Err(error) = &watch {
+        output.warn(&one_line(error));
+    }
     let cut = server.run(stop).await;
+    drop(watch);
     if cut > 0 {
         output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
     }

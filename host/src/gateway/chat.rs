@@ -18,8 +18,8 @@ use super::{
     stream::{self, Log},
 };
 use crate::{
-    maestro::{self, ChatStream, Error, Maestro},
-    router::ModelRef,
+    maestro::{self, ChatStream, Error, Maestro, Stop, Tried, Wish},
+    router::{Affinity, ModelRef},
     session::random,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Opened {
 
 /// One place to try, allowed to the client, with the session to try it with.
 pub(super) struct Target {
-    model: ModelRef,
+    stop: Stop,
     session: Option<String>,
 }
 
@@ -56,7 +56,8 @@ impl Gateway {
             created: maestro::unix_time_s(),
         };
         record.model(&head.model);
-        let targets = self.targets(call, &head.model).await?;
+        let affinity = call.affinity.unwrap_or_else(|| Affinity::of_conversation(&asked.request));
+        let targets = self.targets(call, &head.model, Some(affinity)).await?;
         if asked.stream {
             return self.streamed(call, asked, head, targets, record).await;
         }
@@ -108,30 +109,33 @@ impl Gateway {
     }
 
     /// Finds what a model name stands for, as far as the client may ask it.
-    pub(super) async fn targets(&self, call: &Call, name: &str) -> Result<Vec<Target>, Refusal> {
-        let found =
-            self.maestro.find_model(name, call.dialect.as_str(), &call.session_of()).await?;
-        let allowed: Vec<Target> = found
-            .into_iter()
-            .filter(|model| call.may_ask(model.provider.as_str(), model.model.as_str()))
-            .map(|model| Target { session: call.session_for(&model.provider), model })
-            .collect();
-        if allowed.is_empty() {
-            let message = format!("the client key may not ask for model `{name}`");
-            return Err(Refusal::new(ErrorKind::Permission, message));
-        }
-        Ok(allowed)
+    pub(super) async fn targets(
+        &self,
+        call: &Call,
+        name: &str,
+        affinity: Option<Affinity>,
+    ) -> Result<Vec<Target>, Refusal> {
+        let (session_of, may) = (call.session_of(), call.may());
+        let mut wish = Wish::new(call.dialect.as_str(), &session_of, &may);
+        wish.affinity = affinity.or(call.affinity);
+        let stops = self.maestro.route(name, &wish).await?.open().map_err(|error| match error {
+            // As the client called it: what stands behind an alias is not the client's business.
+            Error::KeyMayNot { .. } => Error::KeyMayNot { model: name.to_owned() },
+            other => other,
+        })?;
+        let target = |stop: Stop| Target { session: call.session_for(&stop.model.provider), stop };
+        Ok(stops.into_iter().map(target).collect())
     }
 }
 
 impl Target {
     pub(super) fn model(&self) -> &ModelRef {
-        &self.model
+        &self.stop.model
     }
 
     /// Returns the session that is asked for, by its name: the ref's, else the caller's.
     pub(super) fn session(&self) -> Option<String> {
-        let own = self.model.session.as_ref().map(ToString::to_string);
+        let own = self.stop.model.session.as_ref().map(ToString::to_string);
         own.or_else(|| self.session.clone())
     }
 
@@ -149,14 +153,18 @@ async fn open(
 ) -> Result<Opened, Error> {
     let last = targets.len().saturating_sub(1);
     let mut failure = None;
+    let mut tried = Tried::default();
     for (at, target) in targets.into_iter().enumerate() {
+        if tried.rules_out(&target.stop) {
+            continue;
+        }
         let asked = if at == last { std::mem::take(&mut request) } else { request.clone() };
         match begin(maestro, asked, &target, call).await {
             Ok(opened) => return Ok(opened),
             Err(error) => {
-                let model = &target.model;
+                let model = &target.stop.model;
                 tracing::info!(%model, "no answer: {}", maestro::one_line(&error));
-                let hopeless = !another_may_do(&error);
+                let hopeless = !tried.failed(&target.stop, &error);
                 // The last failure is told, because it is what is wrong when all are.
                 failure = Some(with_nearest(maestro, error, model, call).await);
                 if hopeless {
@@ -175,8 +183,8 @@ async fn begin(
     target: &Target,
     call: &Call,
 ) -> Result<Opened, Error> {
-    let mut stream = maestro.stream_chat(&target.model, request, target.call()).await?;
-    let (provider, model) = (&target.model.provider, &target.model.model);
+    let mut stream = maestro.stream_chat(target.model(), request, target.call()).await?;
+    let (provider, model) = (&target.model().provider, &target.model().model);
     // Nothing is sent before the stream is asked for its first event.
     let session = stream.session().map(str::to_owned);
     if !call.may_use(provider.as_str(), model.as_str(), session.as_deref()) {
@@ -205,24 +213,13 @@ pub(super) fn served_by(session: Option<&str>, provider: &str, model: &ModelId) 
     }
 }
 
-/// Reports whether another target may succeed where this one failed.
-fn another_may_do(error: &Error) -> bool {
-    match error.provider_error() {
-        Some(error) => !matches!(
-            error.kind,
-            ErrorKind::InvalidRequest | ErrorKind::ContentPolicy | ErrorKind::Cancelled
-        ),
-        None => true,
-    }
-}
-
 /// Adds the nearest models to a provider's word that there is none of that name.
 async fn with_nearest(maestro: &Maestro, error: Error, model: &ModelRef, call: &Call) -> Error {
     if error.provider_error().is_none_or(|error| error.kind != ErrorKind::NotFound) {
         return error;
     }
     let name = format!("{}/{}", model.provider, model.model);
-    match maestro.unknown_model(&name, &call.session_of()).await {
+    match maestro.unknown_model(&name, &call.session_of(), &call.may()).await {
         Error::UnknownModel { nearest, .. } if nearest.is_empty() || nearest.contains(&name) => {
             error
         }
