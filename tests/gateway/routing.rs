@@ -142,7 +142,7 @@ fn a_conversation_stays_where_it_began() {
         for talk in 0..24 {
             let first = json!({"role": "user", "content": format!("talk {talk}")});
             let turn = |more: &[serde_json::Value]| {
-                let messages = [&[first.clone()], more].concat();
+                let messages = [std::slice::from_ref(&first), more].concat();
                 let body = json!({"model": model, "messages": messages}).to_string();
                 gateway.post(CHAT, body).header("x-maestro-served").to_owned()
             };

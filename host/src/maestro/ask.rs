@@ -298,9 +298,11 @@ impl Maestro {
     pub async fn parse_model(&self, text: &str) -> Result<ModelRef, Error> {
         if self.config().aliases.contains_key(text) {
             let stops = self.route(text, &Wish::default()).await?.open()?;
-            return Ok(stops.into_iter().next().map(|stop| stop.model).ok_or_else(|| {
-                Error::UnknownModel { model: text.to_owned(), nearest: Vec::new() }
-            })?);
+            let first = stops.into_iter().next().map(|stop| stop.model);
+            return first.ok_or_else(|| Error::UnknownModel {
+                model: text.to_owned(),
+                nearest: Vec::new(),
+            });
         }
         if text.contains('/') {
             let model: ModelRef = text.parse()?;

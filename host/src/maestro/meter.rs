@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -223,11 +223,8 @@ fn write_down(
 ) {
     while let Ok(first) = uses.recv() {
         let (mut batch, end) = (vec![first], Instant::now() + GATHER);
-        loop {
-            match uses.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(used) => batch.push(used),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(used) = uses.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            batch.push(used);
         }
         if let Err(error) = sessions.store().record_client_uses(&batch) {
             // Left among what is not written, so that this process still counts it.

@@ -150,7 +150,7 @@ impl Route {
     pub fn open(self) -> Result<Vec<Stop>, Error> {
         let (open, closed): (Vec<Stop>, Vec<Stop>) =
             self.stops.into_iter().partition(|stop| stop.passed_over.is_none());
-        if open.is_empty() { Err(none_left(closed)) } else { Ok(open) }
+        if open.is_empty() { Err(none_left(&closed)) } else { Ok(open) }
     }
 }
 
@@ -283,7 +283,7 @@ impl Maestro {
 }
 
 /// Says why no place is left: the one that comes back first, else the first one's.
-fn none_left(closed: Vec<Stop>) -> Error {
+fn none_left(closed: &[Stop]) -> Error {
     let wait = |stop: &Stop| match stop.passed_over {
         Some(PassedOver::BreakerOpen { wait_ms }) => Some(wait_ms.unwrap_or_default()),
         Some(PassedOver::Resting { wait_ms }) => Some(wait_ms),
@@ -352,8 +352,8 @@ mod tests {
             stop("lab:two/m", true, resting(4_000)),
             stop("x/m", false, Some(PassedOver::KeyMayNot)),
         ];
-        assert!(matches!(none_left(closed), Error::PoolSpent { wait_ms: 4_000, .. }));
+        assert!(matches!(none_left(&closed), Error::PoolSpent { wait_ms: 4_000, .. }));
         let closed = vec![stop("x/m", false, Some(PassedOver::KeyMayNot))];
-        assert_eq!(none_left(closed).to_string(), "the client key may not ask for model `x/m`");
+        assert_eq!(none_left(&closed).to_string(), "the client key may not ask for model `x/m`");
     }
 }
