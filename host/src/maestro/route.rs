@@ -201,7 +201,7 @@ impl Maestro {
     ///
     /// # Errors
     ///
-    /// As [`find_model`](Self::find_model).
+    /// [`Error::UnknownModel`] with the three nearest, [`Error::AmbiguousModel`], [`Error::ModelRef`].
     pub async fn route(&self, name: &str, wish: &Wish<'_>) -> Result<Route, Error> {
         let (via, found) = self.named(name, wish).await?;
         let (mut open, mut closed) = (Vec::new(), Vec::new());
