@@ -43,15 +43,15 @@ fn logins_of_the_former_program_are_taken_over() {
         .env("OLD_KEY", old_key())
         .args(["db", "migrate"])
         .stdout(
-            "migrated the store from version 0 to 4; took over 6 logins of the former program\n",
+            "migrated the store from version 0 to 5; took over 6 logins of the former program\n",
         )
         .stderr(
-            "a copy from before is in `[HOME]/maestro.db.backup-0-to-4-[..]`\n\
+            "a copy from before is in `[HOME]/maestro.db.backup-0-to-5-[..]`\n\
              each needs `maestro sessions approve` before it is used\n",
         )
         .success()
         .args(["db", "migrate"])
-        .stdout("the store is at version 4, the newest\n")
+        .stdout("the store is at version 5, the newest\n")
         .success()
         .args(["db", "check"])
         .stdout("the file is sound; 6 sessions and 0 messages open with the key\n")
@@ -66,13 +66,13 @@ fn logins_of_the_former_program_are_taken_over() {
 
     let test = test
         .args(["db", "rollback", "--to", "1", "--yes"])
-        .stdout("rolled the store back from version 4 to 1\n")
+        .stdout("rolled the store back from version 5 to 1\n")
         .stderr(
             "sealed as the former program does: anthropic:default_anthropic_api_key@api_key, \
              anthropic:default_anthropic_oauth@oauth, gemini:default_gemini_api_key@api_key, \
              gemini:default_gemini_oauth@oauth, openai:default_openai_api_key@api_key, \
              openai:default_openai_oauth@oauth\n\
-             a copy from before is in `[HOME]/maestro.db.backup-4-to-1-[..]`\n\
+             a copy from before is in `[HOME]/maestro.db.backup-5-to-1-[..]`\n\
              this version of `maestro` migrates it again as soon as it uses it\n",
         )
         .success();
@@ -96,9 +96,9 @@ fn without_the_former_key_every_command_says_what_to_do_and_changes_nothing() {
     assert_eq!(fs::read(test.home().join("maestro.db")).unwrap().len(), before.len());
     let test = test
         .args(["db", "migrate", "--without-legacy-key"])
-        .stdout("migrated the store from version 0 to 4\n")
+        .stdout("migrated the store from version 0 to 5\n")
         .stderr(
-            "a copy from before is in `[HOME]/maestro.db.backup-0-to-4-[..]`\n\
+            "a copy from before is in `[HOME]/maestro.db.backup-0-to-5-[..]`\n\
              warning: 6 logins of the former program stay sealed as they were; log in again, or \
              configure its key\n",
         )
@@ -106,7 +106,7 @@ fn without_the_former_key_every_command_says_what_to_do_and_changes_nothing() {
         .config(OLD_KEY)
         .env("OLD_KEY", old_key())
         .args(["db", "migrate"])
-        .stdout("the store is at version 4, the newest; took over 6 logins of the former program\n")
+        .stdout("the store is at version 5, the newest; took over 6 logins of the former program\n")
         .stderr("each needs `maestro sessions approve` before it is used\n")
         .success();
     test.args(["db", "check"])
@@ -133,28 +133,28 @@ fn a_rollback_asks_and_says_what_it_parks() {
         .stderr(
             "sealed as the former program does: faulty-keyed:work_lab@api_key\n\
              parked rows of audit trail, usage, keys, settings: 1\n\
-             error: nobody is there to confirm: roll the store back from version 4 to 1\n\n\
+             error: nobody is there to confirm: roll the store back from version 5 to 1\n\n\
              hint: add `--yes` to do it without being asked\n",
         )
         .failure(2)
         .args(["db", "rollback", "--to", "3", "--dry-run"])
         .stdout("nothing would be set aside\n")
         .success()
-        .args(["db", "rollback", "--to", "4"])
+        .args(["db", "rollback", "--to", "5"])
         .stderr(
-            "error: the store has schema version 4 and cannot be rolled back to 4\n\n\
-             hint: name a version from 0 to 3\n",
+            "error: the store has schema version 5 and cannot be rolled back to 5\n\n\
+             hint: name a version from 0 to 4\n",
         )
         .failure(2);
     let said = test.args_of(["db", "rollback", "--to", "1", "--yes"]);
     assert_eq!(said.status.code(), Some(5), "{}", said.stderr);
     assert!(said.stderr.contains("or roll back no further than version 2"), "{}", said.stderr);
-    assert_eq!(version(&test), 4);
+    assert_eq!(version(&test), 5);
     let said = test.args_of(["db", "rollback", "--to", "2", "--yes", "--json"]);
     assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
     assert_eq!(version(&test), 2);
     wait(crate::ask::chat(&test.maestro(), "faulty-keyed/m", &[])).ok();
-    assert_eq!(version(&test), 4);
+    assert_eq!(version(&test), 5);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn status_opens_nothing() {
     assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
     let lines: Vec<_> = said.stdout.lines().collect();
     assert!(
-        line_matches("version:  0 (pending: 0001-legacy, [..]0004-resealed-logins)", lines[1]),
+        line_matches("version:  0 (pending: 0001-legacy, [..]0005-client-budgets)", lines[1]),
         "{}",
         said.stdout
     );
@@ -201,7 +201,7 @@ fn a_backup_is_a_store_and_never_overwrites() {
     let mode = fs::metadata(test.home().join("copy.db")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let said = test.args_of(["db", "backup", "--json"]);
-    assert!(said.stdout.contains("maestro.db.backup-4-"), "{}", said.stdout);
+    assert!(said.stdout.contains("maestro.db.backup-5-"), "{}", said.stdout);
     fs::rename(test.home().join("copy.db"), test.home().join("maestro.db")).unwrap();
     for beside in ["maestro.db-wal", "maestro.db-shm"] {
         let _ = fs::remove_file(test.home().join(beside));

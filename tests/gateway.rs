@@ -3,7 +3,9 @@
 mod client;
 mod counting;
 mod guarding;
+mod keys;
 mod passthrough;
+mod routing;
 mod sdks;
 mod serving;
 mod streaming;

@@ -16,8 +16,9 @@ use serde::Deserialize;
 
 use crate::{
     exchange::Retries,
+    maestro::Prices,
     plugin::{tier::Isolation, worker::Budgets},
-    router::{Alias, ModelRef},
+    router::{Alias, BreakerConfig, ModelRef, RefPattern},
     session::{KeySource, SessionName},
     suggest::nearest,
 };
@@ -43,6 +44,28 @@ pub struct Config {
     pub serve: ServeConfig,
     /// How often a failed request is sent again.
     pub retries: Retries,
+    /// When an upstream that fails is left alone.
+    pub breaker: BreakerConfig,
+    /// How the sessions of a pool take turns.
+    pub pools: PoolsConfig,
+    /// What models cost, by patterns of model refs, beside the prices that are shipped.
+    pub prices: Prices,
+}
+
+/// `[pools]`: how the sessions behind `provider:*` take turns.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PoolsConfig {
+    /// How long a session rests whose quota is spent, where its vendor does not say until when, in
+    /// milliseconds.
+    pub quota_rest_ms: u64,
+}
+
+impl Default for PoolsConfig {
+    fn default() -> Self {
+        Self { quota_rest_ms: 3_600_000 }
+    }
 }
 
 /// `[providers.NAME]`.
@@ -465,6 +488,15 @@ impl Config {
                 return Err((format!("`[sessions.{name}]`: `command` is empty"), None));
             }
         }
+        for (pattern, price) in &self.prices {
+            let problem = match pattern.parse::<RefPattern>() {
+                Ok(_) => price.problem().map(str::to_owned),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(problem) = problem {
+                return Err((format!("`[prices]`: `{pattern}`: {problem}"), None));
+            }
+        }
         for (name, alias) in &self.aliases {
             let mut targets = alias.targets().peekable();
             if targets.peek().is_none() {
@@ -582,6 +614,11 @@ mod tests {
         assert!(message.contains("expected a model ref, a list of them"), "{message}");
         let (message, _) = refusal("[aliases]\nfast = [\"gpt\"]\n");
         assert_eq!(message, "c.toml: `[aliases]`: `fast`: expected `provider/model`, found `gpt`");
+        let (message, _) = refusal("[prices]\n'lab/m' = { input = -1, output = 0 }\n");
+        assert_eq!(
+            message,
+            "c.toml: `[prices]`: `lab/m`: a price is a number of dollars, 0 or more"
+        );
         let (message, _) = refusal("[aliases]\nfast = []\n");
         assert_eq!(message, "c.toml: `[aliases]`: `fast` stands for nothing");
         let (message, _) = refusal("[providers.Big]\n");

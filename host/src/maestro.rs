@@ -17,11 +17,15 @@ mod declared;
 mod develop;
 mod doctor;
 mod error;
+mod health;
 mod import;
 mod install;
 mod live;
 mod login;
+mod meter;
+mod prices;
 mod replay;
+mod route;
 mod routing;
 mod sessions;
 mod tokens;
@@ -29,8 +33,9 @@ mod unnamed;
 mod view;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -62,7 +67,10 @@ pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
+pub use meter::{Limit, Meter};
+pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
+pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,
@@ -99,7 +107,10 @@ pub struct Maestro {
 
 struct Inner {
     home: Home,
-    config: Config,
+    /// The configuration of now; whoever asks keeps what he was given.
+    config: RwLock<Arc<Config>>,
+    /// The file that was last looked at, good or not, so that it is not said twice what is wrong.
+    config_text: Mutex<String>,
     plugins: Generations,
     transport: Arc<Transport>,
     refresher: Arc<Refresher>,
@@ -109,6 +120,8 @@ struct Inner {
     catalog: catalog::Catalog,
     clients: clients::Clients,
     printed: declared::Printed,
+    health: Arc<health::Health>,
+    ledger: meter::Ledger,
     /// Who is told of what works and should not be relied on; without one, the log.
     warner: OnceLock<Warner>,
 }
@@ -148,11 +161,14 @@ impl Maestro {
         let refresher = Arc::new(Refresher::new(config.timeouts, ACTOR));
         let env_session = std::env::var("MAESTRO_SESSION").ok().filter(|text| !text.is_empty());
         let sessions = OnceCell::new();
-        let (catalog, clients, printed) = Default::default();
+        let (catalog, clients, printed, health, ledger) = Default::default();
+        let config_text = Mutex::new(fs::read_to_string(home.config_file()).unwrap_or_default());
+        let config = RwLock::new(Arc::new(config));
         let warner = OnceLock::new();
         let inner = Inner {
             home,
             config,
+            config_text,
             plugins,
             transport,
             refresher,
@@ -161,6 +177,8 @@ impl Maestro {
             catalog,
             clients,
             printed,
+            health,
+            ledger,
             warner,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -186,10 +204,10 @@ impl Maestro {
         &self.inner.home
     }
 
-    /// Returns the configuration.
+    /// Returns the configuration of now; another one may take its place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.inner.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lists providers, ready ones first.
@@ -223,7 +241,8 @@ impl Maestro {
             .filter(|(id, _)| *id == provider.id)
             .map(|(_, selector)| selector.clone())
             .collect();
-        let config = self.inner.config.providers.get(&provider.id);
+        let config = self.config();
+        let config = config.providers.get(&provider.id);
         let client = config.and_then(|config| config.oauth.as_ref());
         ProviderInfo::of(provider, client, sessions, choice::env_key(provider).is_some())
     }
@@ -405,7 +424,7 @@ impl Maestro {
             .sessions
             .get_or_try_init(|| async {
                 let home = self.inner.home.clone();
-                let config = self.inner.config.store.clone();
+                let config = self.config().store.clone();
                 let opened = tokio::task::spawn_blocking(move || open_store(&home, &config));
                 opened.await.unwrap_or(Err(Error::Session(SessionError::Panicked)))
             })

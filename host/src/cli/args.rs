@@ -16,6 +16,7 @@ use crate::cli::{
     models::ModelsArgs,
     plugin::PluginArgs,
     providers::ProvidersArgs,
+    routes::RoutesArgs,
     serve::ServeArgs,
     sessions::SessionsArgs,
 };
@@ -75,6 +76,9 @@ pub(super) enum Command {
     /// Make, list and take back keys of the gateway's clients
     #[command(visible_alias = "key")]
     Keys(KeysArgs),
+    /// Say where a request for a model would go, and why
+    #[command(visible_alias = "route")]
+    Routes(RoutesArgs),
     /// Print the settings with which a tool uses the gateway
     Env(EnvArgs),
     /// List plugin files and look into one

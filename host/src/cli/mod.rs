@@ -30,6 +30,7 @@ mod plugin;
 mod plugin_quarantine;
 mod providers;
 mod refusal;
+mod routes;
 mod serve;
 mod sessions;
 mod table;
@@ -108,6 +109,9 @@ fn run(command: Command, output: &Output) -> Outcome {
             wait(output, async |maestro| launch::run(args, maestro.clone(), output).await)
         }
         Command::Keys(args) => wait(output, async |maestro| keys::run(args, maestro, output).await),
+        Command::Routes(args) => {
+            wait(output, async |maestro| routes::run(args, maestro, output).await)
+        }
         Command::Env(args) => env::run(&args, &read_config()?, output),
         Command::Plugin(args) => plugin::run(args, || open(output), output),
         Command::Db(args) => wait(output, async |maestro| db::run(args, maestro, output).await),

@@ -77,18 +77,16 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     // Without it the gateway serves what it found at its start, which is better than nothing.
     let _watch = maestro.watch().inspect_err(|error| output.warn(&error.to_string()));
     let certificate = Arc::new(server.certificate());
-    let said = *output;
     let reloading = tokio::spawn(async move {
         while reload.recv().await.is_some() {
             let (certificate, maestro) = (Arc::clone(&certificate), maestro.clone());
             // Files are read, which may take its time.
-            let looked = tokio::task::spawn_blocking(move || {
+            // What is wrong is told as warnings are.
+            let _ = tokio::task::spawn_blocking(move || {
                 certificate();
-                maestro.reload_plugins()
-            });
-            if let Ok(changes) = looked.await {
-                changes.problems.iter().for_each(|problem| said.warn(problem));
-            }
+                drop(maestro.reload());
+            })
+            .await;
         }
     });
     let cut = server.run(stop).await;

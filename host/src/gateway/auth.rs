@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use plugin_api::error::{ErrorKind, ProviderError};
 
 use super::{Gateway, failure::Refusal, guard};
-use crate::maestro::{Admission, Client};
+use crate::maestro::{Admission, Client, Limit, Meter};
 
 /// Who is let in.
 #[derive(Debug)]
@@ -36,11 +36,11 @@ fn hash(key: &str) -> ring::digest::Digest {
 }
 
 impl Gateway {
-    /// Recognizes the client by the key it shows; `None` where none is needed.
+    /// Recognizes the client by the key it shows, and counts its request; `None` where none is needed.
     pub(super) async fn admit(
         &self,
         request: &Request<Incoming>,
-    ) -> Result<Option<Arc<Client>>, Refusal> {
+    ) -> Result<Option<(Arc<Client>, Meter)>, Refusal> {
         let (headers, uri) = (request.headers(), request.uri());
         let shown = shown_keys(headers, uri);
         let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
@@ -58,8 +58,10 @@ impl Gateway {
         };
         match self.maestro.admit_client(&shown).await? {
             Admission::Known(client) => {
+                let meter = self.maestro.meter(&client).await?;
+                let meter = meter.map_err(|limit| limited(&client, &limit))?;
                 self.rates.take(&client)?;
-                Ok(Some(client))
+                Ok(Some((client, meter)))
             }
             // Tools send a key of their own making where none is needed; it means nothing.
             Admission::Open if !keys_required => {
@@ -75,6 +77,20 @@ impl Gateway {
         }
     }
 }
+
+fn limited(client: &Client, limit: &Limit) -> Refusal {
+    let (kind, wait_ms) = match limit {
+        Limit::Tokens { wait_ms, .. } => (ErrorKind::RateLimited, *wait_ms),
+        Limit::Budget { wait_ms } => (ErrorKind::Quota, *wait_ms),
+        // Nobody knows when one of the others is done.
+        _ => (ErrorKind::RateLimited, SOON_MS),
+    };
+    let message = format!("the client key `{}` {limit}", client.key.name);
+    ProviderError::new(kind, message).retry_after_ms(Some(wait_ms)).into()
+}
+
+/// When to come back if it is not known when.
+const SOON_MS: u64 = 1_000;
 
 fn unauthorized(problem: &str) -> Refusal {
     let hint = "hint: run `maestro keys create --name NAME` where the gateway runs";

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     exchange::{Delivery, Refused},
-    maestro::{self, ChatStream, Error, Maestro},
-    router::ModelRef,
+    maestro::{self, ChatStream, Error, Maestro, Stop, Tried, Wish},
+    router::{Affinity, ModelRef},
     session::random,
 };
 
@@ -55,7 +55,7 @@ enum Failed {
 
 /// One place to try, allowed to the client, with the session to try it with.
 pub(super) struct Target {
-    model: ModelRef,
+    stop: Stop,
     session: Option<String>,
 }
 
@@ -72,7 +72,8 @@ impl Gateway {
             created: maestro::unix_time_s(),
         };
         record.model(&head.model);
-        let targets = self.targets(call, &head.model).await?;
+        let affinity = call.affinity.unwrap_or_else(|| question.affinity());
+        let targets = self.targets(call, &head.model, Some(affinity)).await?;
         if question.stream {
             return self.streamed(call, question, head, targets, record).await;
         }
@@ -153,30 +154,33 @@ impl Gateway {
     }
 
     /// Finds what a model name stands for, as far as the client may ask it.
-    pub(super) async fn targets(&self, call: &Call, name: &str) -> Result<Vec<Target>, Refusal> {
-        let found =
-            self.maestro.find_model(name, call.dialect.as_str(), &call.session_of()).await?;
-        let allowed: Vec<Target> = found
-            .into_iter()
-            .filter(|model| call.may_ask(model.provider.as_str(), model.model.as_str()))
-            .map(|model| Target { session: call.session_for(&model.provider), model })
-            .collect();
-        if allowed.is_empty() {
-            let message = format!("the client key may not ask for model `{name}`");
-            return Err(Refusal::new(ErrorKind::Permission, message));
-        }
-        Ok(allowed)
+    pub(super) async fn targets(
+        &self,
+        call: &Call,
+        name: &str,
+        affinity: Option<Affinity>,
+    ) -> Result<Vec<Target>, Refusal> {
+        let (session_of, may) = (call.session_of(), call.may());
+        let mut wish = Wish::new(call.dialect.as_str(), &session_of, &may);
+        wish.affinity = affinity.or(call.affinity);
+        let stops = self.maestro.route(name, &wish).await?.open().map_err(|error| match error {
+            // As the client called it: what stands behind an alias is not the client's business.
+            Error::KeyMayNot { .. } => Error::KeyMayNot { model: name.to_owned() },
+            other => other,
+        })?;
+        let target = |stop: Stop| Target { session: call.session_for(&stop.model.provider), stop };
+        Ok(stops.into_iter().map(target).collect())
     }
 }
 
 impl Target {
     pub(super) fn model(&self) -> &ModelRef {
-        &self.model
+        &self.stop.model
     }
 
     /// Returns the session that is asked for, by its name: the ref's, else the caller's.
     pub(super) fn session(&self) -> Option<String> {
-        let own = self.model.session.as_ref().map(ToString::to_string);
+        let own = self.stop.model.session.as_ref().map(ToString::to_string);
         own.or_else(|| self.session.clone())
     }
 
@@ -195,15 +199,19 @@ async fn open(
     let mut asked = None;
     let last = targets.len().saturating_sub(1);
     let mut failure = None;
+    let mut tried = Tried::default();
     for (at, target) in targets.into_iter().enumerate() {
+        if tried.rules_out(&target.stop) {
+            continue;
+        }
         match begin(maestro, &question, &mut asked, at == last, &target, call).await {
             Ok(opened) => return Ok(opened),
             // Another target may understand it as it is.
             Err(Failed::Unread(error)) => failure = Some(Refusal::from(error)),
             Err(Failed::Asked(error, refused)) => {
-                let model = &target.model;
+                let model = &target.stop.model;
                 tracing::info!(%model, "no answer: {}", maestro::one_line(&error));
-                let hopeless = !another_may_do(&error);
+                let hopeless = !tried.failed(&target.stop, &error);
                 // The last failure is told, because it is what is wrong when all are.
                 let error = with_nearest(maestro, *error, model, call).await;
                 failure = Some(match refused {
@@ -229,9 +237,10 @@ async fn begin(
     target: &Target,
     call: &Call,
 ) -> Result<Opened, Failed> {
-    if question.may_pass() {
+    let counted = call.client.as_ref().is_some_and(|client| client.is_counted());
+    if question.may_pass() && !(counted && question.hides_usage()) {
         let (request, native) = question.native();
-        let stream = maestro.pass_chat(&target.model, request, native, target.call()).await;
+        let stream = maestro.pass_chat(target.model(), request, native, target.call()).await;
         if let Some(mut stream) = stream.map_err(Failed::from)? {
             match first(&mut stream, target, call).await {
                 Ok(begun) => return passed(stream, begun, question, target),
@@ -247,7 +256,7 @@ async fn begin(
         None => asked.insert(question.read().map_err(Failed::Unread)?),
     };
     let request = if is_last { std::mem::take(&mut asked.request) } else { asked.request.clone() };
-    let stream = maestro.stream_chat(&target.model, request, target.call()).await;
+    let stream = maestro.stream_chat(target.model(), request, target.call()).await;
     let mut stream = stream.map_err(Failed::from)?;
     let begun = first(&mut stream, target, call).await.map_err(Failed::from)?;
     let way = Way::Translated { manner: asked.manner.clone(), losses: asked.losses.clone() };
@@ -265,7 +274,7 @@ struct Begun {
 /// Waits until something is said: until then a failure is told with a status, or another target is
 /// tried.
 async fn first(stream: &mut ChatStream, target: &Target, call: &Call) -> Result<Begun, Error> {
-    let (provider, model) = (&target.model.provider, &target.model.model);
+    let (provider, model) = (&target.model().provider, &target.model().model);
     // Nothing is sent before the stream is asked for its first event.
     let session = stream.session().map(str::to_owned);
     if !call.may_use(provider.as_str(), model.as_str(), session.as_deref()) {
@@ -313,7 +322,7 @@ fn passed(
 }
 
 fn opened(stream: ChatStream, first: Vec<ChatEvent>, way: Way, target: &Target) -> Opened {
-    let (provider, model) = (&target.model.provider, &target.model.model);
+    let (provider, model) = (&target.model().provider, &target.model().model);
     let served = served_by(stream.session(), provider.as_str(), model);
     Opened { stream: Box::new(stream), first, way, served }
 }
@@ -374,24 +383,13 @@ pub(super) fn served_by(session: Option<&str>, provider: &str, model: &ModelId) 
     }
 }
 
-/// Reports whether another target may succeed where this one failed.
-fn another_may_do(error: &Error) -> bool {
-    match error.provider_error() {
-        Some(error) => !matches!(
-            error.kind,
-            ErrorKind::InvalidRequest | ErrorKind::ContentPolicy | ErrorKind::Cancelled
-        ),
-        None => true,
-    }
-}
-
 /// Adds the nearest models to a provider's word that there is none of that name.
 async fn with_nearest(maestro: &Maestro, error: Error, model: &ModelRef, call: &Call) -> Error {
     if error.provider_error().is_none_or(|error| error.kind != ErrorKind::NotFound) {
         return error;
     }
     let name = format!("{}/{}", model.provider, model.model);
-    match maestro.unknown_model(&name, &call.session_of()).await {
+    match maestro.unknown_model(&name, &call.session_of(), &call.may()).await {
         Error::UnknownModel { nearest, .. } if nearest.is_empty() || nearest.contains(&name) => {
             error
         }

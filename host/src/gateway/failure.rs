@@ -136,7 +136,7 @@ pub(super) fn explain(error: &Error) -> ProviderError {
             format!("plugin `{plugin}` broke contract rule `{rule}`"),
         ),
         error => match kind_of(error) {
-            Some(kind) => ProviderError::new(kind, one_line(error)),
+            Some(kind) => ProviderError::new(kind, one_line(error)).retry_after_ms(wait_ms(error)),
             // Of the machine's own troubles a client need not know more than that they are there.
             None => {
                 tracing::error!("{}", one_line(error));
@@ -155,14 +155,27 @@ fn with_hint(mut error: ProviderError, hint: Option<String>) -> ProviderError {
     error
 }
 
+/// Returns when it makes sense to come back.
+fn wait_ms(error: &Error) -> Option<u64> {
+    match error {
+        Error::LeftAlone { wait_ms, .. } => *wait_ms,
+        Error::PoolSpent { wait_ms, .. } => Some(*wait_ms),
+        _ => None,
+    }
+}
+
 /// Sorts the host's own errors; `None` for those that are nobody's business outside.
 fn kind_of(error: &Error) -> Option<ErrorKind> {
     match error {
         Error::UnknownProvider { .. }
         | Error::UnknownModel { .. }
         | Error::AmbiguousModel { .. }
+        | Error::NotRoutable { .. }
         | Error::NotReady { .. } => Some(ErrorKind::NotFound),
+        Error::KeyMayNot { .. } => Some(ErrorKind::Permission),
         Error::NotSupported { .. } => Some(ErrorKind::NotSupported),
+        Error::LeftAlone { .. } => Some(ErrorKind::Overloaded),
+        Error::PoolSpent { .. } => Some(ErrorKind::Quota),
         error => match error.exit_code() {
             2 => Some(ErrorKind::InvalidRequest),
             3 => Some(ErrorKind::Authentication),

@@ -48,6 +48,7 @@ use self::{
 use crate::{
     config::ServeConfig,
     maestro::{Client, Maestro},
+    router::Affinity,
 };
 
 /// What all connections share.
@@ -64,6 +65,8 @@ struct Call {
     dialect: Dialect,
     /// The session that headers or path name.
     session: Option<String>,
+    /// What the client says that the request belongs to.
+    affinity: Option<Affinity>,
     /// The client, if it showed a key.
     client: Option<Arc<Client>>,
 }
@@ -115,12 +118,14 @@ impl Gateway {
             Endpoint::Ready => return self.ready().await,
             _ => {}
         }
-        let client = self.admit(&request).await?;
-        if let Some(client) = &client {
-            record.client(&client.key.name);
-        }
+        let client = self.admit(&request).await?.map(|(client, meter)| {
+            record.client(&client.key.name, meter);
+            client
+        });
         let session = session_of(&route, headers)?;
-        let call = Call { dialect: route.dialect, session, client };
+        let affinity = headers.get(AFFINITY_HEADER).map(HeaderValue::as_bytes);
+        let affinity = affinity.map(|name| Affinity::named(&String::from_utf8_lossy(name)));
+        let call = Call { dialect: route.dialect, session, affinity, client };
         match route.endpoint {
             Endpoint::Root => Ok(Body::text(ROOT)),
             Endpoint::Models => self.list_models(&call, request.uri().query()).await,
@@ -172,6 +177,11 @@ impl Call {
         |provider| self.session_for(provider)
     }
 
+    /// Returns what the client's key may ask for, as a function.
+    fn may(&self) -> impl Fn(&str, &str) -> bool + Send + Sync {
+        |provider, model| self.may_ask(provider, model)
+    }
+
     /// Reports whether the client's key may ask for a model of a provider.
     fn may_ask(&self, provider: &str, model: &str) -> bool {
         self.client.as_ref().is_none_or(|client| client.may_ask(provider, model))
@@ -210,6 +220,9 @@ fn preflight() -> Response<Body> {
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
+
+/// Header that says what a request belongs to, so that it goes where the others went.
+const AFFINITY_HEADER: &str = "x-maestro-affinity";
 
 /// Header that names the session to use.
 const SESSION_HEADER: &str = "x-maestro-session";

@@ -33,7 +33,7 @@ impl Gateway {
         if let Some(model) = listed.into_iter().find(|model| model.id == *id) {
             return Ok(Body::json(call.dialect.model(&model)));
         }
-        let target = self.targets(call, id).await?.into_iter().next();
+        let target = self.targets(call, id, None).await?.into_iter().next();
         let target = target.ok_or_else(|| Refusal::new(ErrorKind::NotFound, "no such model"))?;
         let mut model = self.maestro.model_info(target.model(), target.call()).await?;
         // The client goes on with the name that it asked for.
@@ -53,7 +53,8 @@ impl Gateway {
                 if model.is_chat() { chats.push(shown) } else { others.push(shown) }
             }
         }
-        let aliases = self.maestro.config().aliases.iter().filter(|(_, alias)| {
+        let config = self.maestro.config();
+        let aliases = config.aliases.iter().filter(|(_, alias)| {
             alias.targets().any(|target| match target.parse::<crate::router::ModelRef>() {
                 Ok(target) => call.may_ask(target.provider.as_str(), target.model.as_str()),
                 Err(_) => false,

@@ -3,6 +3,8 @@
 //! A provider that speaks the client's dialect gets the body itself, of which only the top level is
 //! looked at. It is read in full when it has to be translated.
 
+use std::{borrow::Cow, fmt};
+
 use bytes::Bytes;
 use dialects::RequestError;
 use http::{HeaderMap, Uri};
@@ -10,13 +12,14 @@ use plugin_api::{
     chat::{ChatRequest, NativeBody},
     kit::native,
 };
-use serde_json::Value;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     body,
     dialect::{Asked, ChatForm, Dialect},
 };
-use crate::exchange::Native;
+use crate::{exchange::Native, router::Affinity};
 
 /// What a request says beside its body and belongs to the dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +95,14 @@ impl Question {
         self.form.is_native()
     }
 
+    /// Reports whether the answer, passed on, would not say what it used: a stream of OpenAI's chats
+    /// says so only where it is asked to.
+    pub(super) fn hides_usage(&self) -> bool {
+        let asked =
+            || native::value(&self.index, "stream_options")?.get("include_usage")?.as_bool();
+        self.form == ChatForm::OpenAiChat && self.stream && asked() != Some(true)
+    }
+
     /// Returns the request that passes the body on.
     pub(super) fn native(&self) -> (ChatRequest, Native) {
         let mut request = ChatRequest::default();
@@ -104,10 +115,70 @@ impl Question {
         (request, Native { body: self.body.clone(), streams: self.stream })
     }
 
+    /// Returns what the conversation is known by: the cache key that its client gives, else all that
+    /// stands up to the end of the user's first turn, which every later request repeats.
+    pub(super) fn affinity(&self) -> Affinity {
+        if let Some(key) = native::value(&self.index, "prompt_cache_key").and_then(Value::as_str) {
+            return Affinity::named(key);
+        }
+        let mut hash = Affinity::hasher();
+        for field in &self.index.fields {
+            let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            let Some(text) = self.body.get(at(field.start)..at(field.end)) else { continue };
+            match &*field.name {
+                "system" | "systemInstruction" | "system_instruction" | "instructions" => {
+                    hash.update(text);
+                }
+                "messages" | "input" | "contents" => first_turn(text, &mut hash),
+                _ => {}
+            }
+        }
+        Affinity::from(hash)
+    }
+
     /// Reads the body in full.
     pub(super) fn read(&self) -> Result<Asked, RequestError> {
         self.form.decode(&self.body)
     }
+}
+
+/// Hashes a list of turns up to the user's first one; nothing behind it is looked at.
+fn first_turn(turns: &[u8], hash: &mut blake3::Hasher) {
+    struct Turns<'a>(&'a mut blake3::Hasher);
+
+    impl<'de> Visitor<'de> for Turns<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("turns")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<(), A::Error> {
+            #[derive(serde::Deserialize)]
+            struct Turn<'a> {
+                #[serde(borrow, default)]
+                role: Option<Cow<'a, str>>,
+            }
+
+            while let Some(turn) = turns.next_element::<&'de RawValue>()? {
+                self.0.update(turn.get().as_bytes());
+                let role = serde_json::from_str::<Turn<'_>>(turn.get()).ok().and_then(|t| t.role);
+                // Google's single turn needs no role.
+                if role.is_none_or(|role| role == "user") {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_slice(turns);
+    if turns.first() != Some(&b'[') {
+        hash.update(turns);
+        return;
+    }
+    // Stopping in the middle is an error to the reader, and all we wanted.
+    let _ = reader.deserialize_seq(Turns(hash));
 }
 
 /// Reports whether a client's header belongs to its dialect. Those that name an account do not: whose
@@ -157,6 +228,33 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["anthropic-beta", "anthropic-version"]);
         assert_eq!(Beside::of(Dialect::Gemini, &uri, &headers).headers, []);
+    }
+
+    #[test]
+    fn a_conversation_keeps_its_affinity_as_it_grows() {
+        let of = |form: &ChatForm, body: &str| {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            Question::of(form.clone(), Beside::default(), body).unwrap().affinity()
+        };
+        let messages = |form: ChatForm, list: &str| {
+            let first = of(&form, &format!(r#"{{"model":"m",{list}]}}"#));
+            let more = r#"{"role":"assistant","content":"hi"},{"role":"user","content":"and?"}"#;
+            assert_eq!(first, of(&form, &format!(r#"{{"model":"m",{list},{more}]}}"#)));
+            let other = list.replace("hello", "hullo");
+            assert_ne!(first, of(&form, &format!(r#"{{"model":"m",{other}]}}"#)));
+        };
+        let turn = r#"{"role":"user","content":"hello"}"#;
+        messages(
+            ChatForm::OpenAiChat,
+            &format!(r#""messages":[{{"role":"system","content":"s"}},{turn}"#),
+        );
+        messages(ChatForm::OpenAiResponses, &format!(r#""instructions":"s","input":[{turn}"#));
+        let said = |input: &str| {
+            of(&ChatForm::OpenAiResponses, &format!(r#"{{"model":"m","input":"{input}"}}"#))
+        };
+        assert_ne!(said("hello"), said("hullo"));
+        let keyed = r#"{"model":"m","prompt_cache_key":"k","messages":[]}"#;
+        assert_eq!(of(&ChatForm::OpenAiChat, keyed), Affinity::named("k"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use plugin_api::{error::ProviderError, event::Usage};
 
 use super::{dialect::Dialect, stream::Log};
-use crate::session::random;
+use crate::{maestro::Meter, session::random};
 
 /// What is known of a request; written when it is dropped.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Record {
     dialect: Dialect,
     begun: Instant,
     client: Option<String>,
+    /// Counts what the client's key uses, until the answer has left.
+    meter: Option<Meter>,
     model: Option<String>,
     served: Option<String>,
     status: Option<StatusCode>,
@@ -39,6 +41,7 @@ impl Record {
             dialect,
             begun: Instant::now(),
             client: None,
+            meter: None,
             model: None,
             served: None,
             status: None,
@@ -59,8 +62,9 @@ impl Record {
         self.method == http::Method::HEAD
     }
 
-    pub(super) fn client(&mut self, name: &str) {
+    pub(super) fn client(&mut self, name: &str, meter: Meter) {
         self.client = Some(name.to_owned());
+        self.meter = Some(meter);
     }
 
     pub(super) fn model(&mut self, name: &str) {
@@ -105,6 +109,9 @@ impl Drop for Record {
             self.usage.update(&told.usage);
             self.served = told.served.or(self.served.take());
             self.failure = told.failure.or(self.failure.take());
+        }
+        if let (Some(meter), Some(served)) = (&self.meter, &self.served) {
+            meter.used(served, &self.usage);
         }
         let ms = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3;
         let gone = self.status.is_none() || !self.complete;

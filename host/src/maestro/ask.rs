@@ -11,7 +11,7 @@ use plugin_api::{
     operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
-use super::{Error, Maestro, asking::Asking, choice::Chosen};
+use super::{Error, Maestro, asking::Asking, choice::Chosen, route::Wish};
 use crate::{
     exchange::{
         Delivery, Driver, ExchangeError, Native, Refused, grammar::Rule, recording::Recorder,
@@ -147,7 +147,7 @@ impl ChatStream {
                     }
                     Some(Ok(delivery)) => {
                         if begins(&delivery) {
-                            self.asking.begun();
+                            self.asking.answered();
                         }
                         self.held.push_back(delivery);
                         continue;
@@ -242,6 +242,7 @@ impl Maestro {
         mut request: ChatRequest,
         call: Call,
     ) -> Result<ChatStream, Error> {
+        let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
         request.model = model.model.clone();
         let call = call.for_model(model);
@@ -272,6 +273,7 @@ impl Maestro {
         let Some(dialect) = request.native.as_ref().map(|native| native.dialect.clone()) else {
             return Ok(None);
         };
+        let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::Chat, "chat")?;
         if !provider.takes(&dialect) {
             return Ok(None);
@@ -366,13 +368,21 @@ impl Maestro {
         })
     }
 
-    /// Reads a model ref; a bare model name is looked for in the lists of the ready providers.
+    /// Reads a model ref or an alias, of which the first that can be asked now counts; a bare model name is looked for in the lists of the ready providers.
     ///
     /// # Errors
     ///
     /// [`Error::ModelRef`], [`Error::UnknownProvider`], [`Error::UnknownModel`],
     /// [`Error::AmbiguousModel`].
     pub async fn parse_model(&self, text: &str) -> Result<ModelRef, Error> {
+        if self.config().aliases.contains_key(text) {
+            let stops = self.route(text, &Wish::default()).await?.open()?;
+            let first = stops.into_iter().next().map(|stop| stop.model);
+            return first.ok_or_else(|| Error::UnknownModel {
+                model: text.to_owned(),
+                nearest: Vec::new(),
+            });
+        }
         if text.contains('/') {
             let model: ModelRef = text.parse()?;
             self.provider(model.provider.as_str())?;
@@ -444,6 +454,7 @@ impl Maestro {
         mut request: EmbedRequest,
         call: Call,
     ) -> Result<Embeddings, Error> {
+        let model = &self.settled(model).await?;
         let provider =
             &self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
         request.model = model.model.clone();
@@ -473,6 +484,7 @@ impl Maestro {
         call: Call,
     ) -> Result<u64, Error> {
         let what = "token counting";
+        let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
         request.model = model.model.clone();
         let call = call.for_model(model);

@@ -13,7 +13,7 @@ use plugin_api::{
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Call, Error, Maestro, choice::Chosen};
+use super::{Call, Error, Maestro, choice::Chosen, health::Visit};
 use crate::{
     exchange::{Driver, Native, Order, recording::Recorder},
     plugin::{
@@ -31,6 +31,8 @@ pub(super) struct Asking {
     again: Option<Operation>,
     /// The client's own body, where it is passed through.
     native: Native,
+    /// What it finds out about the upstream; of operations that only look, nothing.
+    visit: Option<Visit>,
     /// Exchanges so far that failed for a reason that may pass, this one included.
     tried: u32,
     /// When the next try is due, while it is waited for.
@@ -61,7 +63,7 @@ impl Asking {
     ///
     /// # Errors
     ///
-    /// [`Error::Plugin`] when the library does not load.
+    /// [`Error::Plugin`] when the library does not load, [`Error::LeftAlone`].
     pub(super) async fn open(
         maestro: &Maestro,
         provider: &Arc<Provider>,
@@ -71,7 +73,11 @@ impl Asking {
         call: &Call,
     ) -> Result<(Self, Driver), Error> {
         offered(provider, &chosen, &operation)?;
-        let config = &maestro.inner.config;
+        let config = maestro.config();
+        let visit = match tells_of_health(&operation) {
+            true => Some(maestro.inner.health.visit(&provider.id)?),
+            false => None,
+        };
         let may_again = chosen.has_tokens() || config.retries.max > 0;
         let configured = Some(config.timeouts.call_ms).filter(|ms| *ms > 0);
         let patience = call.deadline.or_else(|| configured.map(Duration::from_millis));
@@ -81,6 +87,7 @@ impl Asking {
             again: may_again.then(|| operation.clone()),
             native,
             chosen,
+            visit,
             tried: 1,
             due: None,
             renewed: false,
@@ -115,6 +122,14 @@ impl Asking {
     pub(super) fn begun(&mut self) {
         self.again = None;
         self.native = Native::default();
+    }
+
+    /// Says that the model said something.
+    pub(super) fn answered(&mut self) {
+        self.begun();
+        if let Some(visit) = &mut self.visit {
+            visit.answered();
+        }
     }
 
     /// Waits for `work`, but no longer than the caller would.
@@ -168,12 +183,15 @@ impl Asking {
                 if leaves_traces(operation) && may_have_arrived(error.kind) {
                     return None;
                 }
-                let retries = &self.maestro.inner.config.retries;
-                let wait = retries.wait(self.tried, error, chance())?;
+                let config = self.maestro.config();
+                let wait = config.retries.wait(self.tried, error, chance())?;
                 let due = Instant::now().checked_add(wait)?;
                 // Better the failure now than a late one that says less.
                 if self.deadline.is_some_and(|deadline| due >= deadline.at) {
                     return None;
+                }
+                if let Some(visit) = &mut self.visit {
+                    visit.failed(error, self.chosen.selector.as_deref(), &config);
                 }
                 let (provider, tried) = (&self.provider.id, self.tried);
                 tracing::info!(%provider, tried, wait_ms = wait.as_millis(), %error, "trying again");
@@ -194,6 +212,16 @@ impl Asking {
     /// Records how the request went, once.
     pub(super) fn ended(&mut self, error: Option<&Error>) {
         if !std::mem::replace(&mut self.noted, true) {
+            match (&mut self.visit, error) {
+                (Some(visit), None) => visit.answered(),
+                (Some(visit), Some(error)) => {
+                    if let Some(error) = error.provider_error() {
+                        let session = self.chosen.selector.as_deref();
+                        visit.failed(error, session, &self.maestro.config());
+                    }
+                }
+                (None, _) => {}
+            }
             self.maestro.noted(&self.chosen, error);
         }
     }
@@ -241,6 +269,12 @@ fn offered(provider: &Provider, chosen: &Chosen, operation: &Operation) -> Resul
     };
     let what = format!("`{capability}` under the login {login}");
     Err(Error::NotSupported { provider: provider.id.clone(), what })
+}
+
+/// Reports whether how an operation ends says something about the upstream: many a server that answers
+/// has no list of models.
+fn tells_of_health(operation: &Operation) -> bool {
+    matches!(operation, Operation::Chat(_) | Operation::Embed(_) | Operation::CountTokens(_))
 }
 
 /// Reports whether a request changes what the vendor keeps, so that sending it twice is not the same

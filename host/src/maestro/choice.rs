@@ -65,9 +65,10 @@ impl Maestro {
             Some(text) => self.with_name(text, Some(&provider.id)).await?,
             None => None,
         };
+        let config = self.config();
         let wanted = self.wanted(provider, named.as_deref().or(asked))?;
         if let Some(wanted) = &wanted
-            && let Some(declared) = self.inner.config.sessions.get(wanted.name.as_str())
+            && let Some(declared) = config.sessions.get(wanted.name.as_str())
             && declared.provider == provider.id
         {
             return self.declared_session(provider, wanted.name.as_str(), declared).await;
@@ -92,7 +93,7 @@ impl Maestro {
             let error = self.no_such_session(provider, &wanted);
             return Err(self.or_elsewhere(provider, Some(wanted), error).await);
         }
-        let declared = self.inner.config.sessions.iter();
+        let declared = config.sessions.iter();
         let declared: Vec<_> =
             declared.filter(|(_, declared)| declared.provider == provider.id).collect();
         match declared.as_slice() {
@@ -157,7 +158,8 @@ impl Maestro {
     }
 
     fn no_such_session(&self, provider: &Provider, wanted: &Wanted) -> Error {
-        let declared = self.inner.config.sessions.iter();
+        let config = self.config();
+        let declared = config.sessions.iter();
         let known = declared
             .filter(|(_, declared)| declared.provider == provider.id)
             .map(|(name, _)| format!("{}:{name}", provider.id))

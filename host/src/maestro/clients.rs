@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{Error, Maestro, now_s};
 use crate::{
     router::RefPattern,
-    session::{ClientKey, KeyHash, SessionError, SessionSelector, random},
+    session::{ClientKey, KeyHash, SessionError, SessionSelector, StoreError, random},
 };
 
 /// What a key of ours starts with, so that a scanner of leaked secrets can find one.
@@ -33,6 +33,12 @@ pub struct NewClientKey {
     pub sessions: Vec<SessionSelector>,
     /// Most requests in a minute.
     pub requests_per_minute: Option<u32>,
+    /// Most tokens in a minute.
+    pub tokens_per_minute: Option<u32>,
+    /// What it may spend in a day, in millionths of a US dollar.
+    pub micros_per_day: Option<i64>,
+    /// Most requests at once.
+    pub concurrent: Option<u32>,
     /// For how many seconds it is good.
     pub expires_in_s: Option<i64>,
 }
@@ -53,6 +59,12 @@ impl Client {
         let allow = key.allow.as_ref().map(read);
         let sessions = key.sessions.iter().filter_map(|text| text.parse().ok()).collect();
         Self { key, allow, sessions }
+    }
+
+    /// Reports whether its limits need to know what each answer used.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.key.tokens_per_minute.is_some() || self.key.micros_per_day.is_some()
     }
 
     /// Returns the session that the key chooses for a provider.
@@ -129,6 +141,9 @@ impl Maestro {
             allow: (!allow.is_empty()).then_some(allow),
             sessions: new.sessions.iter().map(ToString::to_string).collect(),
             requests_per_minute: new.requests_per_minute,
+            tokens_per_minute: new.tokens_per_minute,
+            micros_per_day: new.micros_per_day,
+            concurrent: new.concurrent,
             created_at: now,
             expires_at: new.expires_in_s.map(|seconds| now.saturating_add(seconds)),
             last_used_at: None,
@@ -148,6 +163,18 @@ impl Maestro {
     pub async fn list_client_keys(&self) -> Result<Vec<ClientKey>, Error> {
         let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
         Ok(sessions.blocking(|s| Ok(s.store().client_keys()?)).await?)
+    }
+
+    /// Finds a client by what its operator calls it, to see what it may do.
+    ///
+    /// # Errors
+    ///
+    /// What the store says, above all that there is no such key.
+    pub async fn client_by_name(&self, name: &str) -> Result<Client, Error> {
+        let keys = self.list_client_keys().await?;
+        let found = keys.into_iter().find(|key| key.name == name);
+        let unknown = || StoreError::UnknownClientKey { name: name.to_owned() };
+        Ok(Client::of(found.ok_or_else(|| SessionError::from(unknown()))?))
     }
 
     /// Takes a client's key back, for every gateway on this store from its next request on.
@@ -250,6 +277,9 @@ mod tests {
             allow: allow.map(owned),
             sessions: vec!["openai:work".into(), "lab:home@oauth".into()],
             requests_per_minute: None,
+            tokens_per_minute: None,
+            micros_per_day: None,
+            concurrent: None,
             created_at: 0,
             expires_at: None,
             last_used_at: None,

@@ -174,7 +174,7 @@ impl Maestro {
     ///
     /// If it cannot even be read; what is wrong with parts of it is in the answer.
     pub async fn db_check(&self) -> Result<DbCheck, Error> {
-        let config = self.inner.config.store.clone();
+        let config = self.config().store.clone();
         self.at_store(move |home, _| {
             let path = existing(&home.database())?;
             let schema = db::status(&path)?;
@@ -203,7 +203,7 @@ impl Maestro {
     /// [`Error::NoNextKey`] where the operator keeps the key and gave no other, and what the store says.
     /// Either everything is sealed with the new key then, or nothing.
     pub async fn db_rekey(&self, new: Option<KeySource>) -> Result<DbRekey, Error> {
-        let config = self.inner.config.store.clone();
+        let config = self.config().store.clone();
         self.at_store(move |home, keys| {
             let path = existing(&home.database())?;
             let source = keys.master.unwrap_or_else(|| store_keys(&home, &config).0);
@@ -222,7 +222,7 @@ impl Maestro {
         work: impl FnOnce(Home, MigrationKeys) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let home = self.inner.home.clone();
-        let (_, keys) = store_keys(&home, &self.inner.config.store);
+        let (_, keys) = store_keys(&home, &self.config().store);
         let done = tokio::task::spawn_blocking(move || work(home, keys)).await;
         done.unwrap_or(Err(Error::Session(SessionError::Panicked)))
     }

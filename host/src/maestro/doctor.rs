@@ -29,7 +29,8 @@ impl Maestro {
 
     /// A declared session may wait for a plugin that comes later; more often its provider is misspelt.
     fn look_at_declared(&self) -> Vec<Finding> {
-        let declared = self.inner.config.sessions.iter();
+        let config = self.config();
+        let declared = config.sessions.iter();
         let lost = declared.filter_map(|(name, declared)| {
             let error = self.provider(declared.provider.as_str()).err()?;
             let what = format!("declared session {name}");

@@ -42,6 +42,42 @@ pub enum Error {
         /// How long that was, in seconds.
         seconds: f32,
     },
+    /// The upstream failed several times in a row and is not asked for a while.
+    #[error("provider `{provider}` failed several times in a row and is left alone{}", wait_text(*.wait_ms))]
+    LeftAlone {
+        /// The provider.
+        provider: ProviderId,
+        /// For how long, if that is known.
+        wait_ms: Option<u64>,
+    },
+    /// Every session of the pool has spent its quota.
+    #[error("every session of `{provider}:*` has spent its quota{}", wait_text(Some(*.wait_ms)))]
+    PoolSpent {
+        /// The provider.
+        provider: ProviderId,
+        /// Until the first one has its quota back.
+        wait_ms: u64,
+    },
+    /// The client's key allows none of what a model name stands for.
+    #[error("the client key may not ask for model `{model}`")]
+    KeyMayNot {
+        /// The name.
+        model: String,
+    },
+    /// Nothing of what a model name stands for can be asked.
+    #[error("model `{model}` cannot be asked: {problem}")]
+    NotRoutable {
+        /// The ref.
+        model: String,
+        /// Why.
+        problem: String,
+    },
+    /// The pool has no session that could serve.
+    #[error("`{provider}:*` has no API-key session that is ready")]
+    EmptyPool {
+        /// The provider.
+        provider: ProviderId,
+    },
     /// The provider lacks something of the configuration.
     #[error("provider `{provider}` is not ready: it {why}")]
     NotReady {
@@ -300,6 +336,11 @@ impl From<StoreError> for Error {
     }
 }
 
+/// Says how long something lasts, behind a sentence.
+fn wait_text(wait_ms: Option<u64>) -> String {
+    wait_ms.map(|ms| format!(" for {} s", ms.div_ceil(1000))).unwrap_or_default()
+}
+
 impl Error {
     /// Returns what to do about it.
     #[must_use]
@@ -314,6 +355,14 @@ impl Error {
                 "give it longer: `--timeout`, or `call_ms` in `[timeouts]` of the configuration"
                     .into(),
             ),
+            Self::KeyMayNot { .. } => None,
+            Self::NotRoutable { .. } => Some("run `maestro routes explain REF`".into()),
+            Self::LeftAlone { .. } => {
+                Some("an alias may name another model to fall back to; see `[breaker]`".into())
+            }
+            Self::PoolSpent { provider, .. } | Self::EmptyPool { provider } => Some(format!(
+                "add a session: `maestro login {provider} --auth api-key --name NAME`"
+            )),
             Self::NotReady { provider, .. } => {
                 Some(format!("run `maestro providers show {provider}`"))
             }
@@ -449,6 +498,7 @@ impl Error {
             | Self::AmbiguousConversation { .. }
             | Self::UnknownChunk { .. } => 2,
             Self::NoSession { .. }
+            | Self::EmptyPool { .. }
             | Self::NeedsApproval { .. }
             | Self::InvalidKey { .. }
             | Self::Profile { .. }
@@ -476,7 +526,12 @@ impl Error {
             | Self::Key(_)
             | Self::Message { .. } => 5,
             Self::Exchange(error) if error.is_authentication() => 3,
-            Self::Exchange(_) | Self::Deadline { .. } => 1,
+            Self::Exchange(_)
+            | Self::Deadline { .. }
+            | Self::LeftAlone { .. }
+            | Self::KeyMayNot { .. }
+            | Self::NotRoutable { .. }
+            | Self::PoolSpent { .. } => 1,
         }
     }
 

@@ -123,7 +123,8 @@ impl Maestro {
         let registry = self.registry();
         for provider in &manifest.providers {
             let Some(known) = registry.provider(&provider.id) else { continue };
-            let config = self.inner.config.providers.get(&known.id);
+            let config = self.config();
+            let config = config.providers.get(&known.id);
             let decided = config.is_some_and(|config| config.plugin.is_some());
             if known.plugin.id.as_str() != manifest.id && !decided {
                 let by = known.plugin.id.to_string();

@@ -2,15 +2,19 @@
 //! withhold what crashes.
 
 use std::{
-    sync::Arc,
+    fs, io,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{Changes, Error, Maestro, Watch, WatchError, Withheld};
-use crate::plugin::{
-    development,
-    trust::Trust,
-    watch::{Next, Places, Why},
+use crate::{
+    config::{Config, ConfigError},
+    plugin::{
+        development,
+        trust::Trust,
+        watch::{Next, Places, Why},
+    },
 };
 
 impl Maestro {
@@ -23,7 +27,7 @@ impl Maestro {
     pub fn watch(&self) -> Result<Watch, WatchError> {
         let (weak, home) = (Arc::downgrade(&self.inner), self.home());
         let folders = self.inner.plugins.folders().iter().map(|folder| folder.path.clone());
-        let files = vec![home.trusted(), home.quarantine()];
+        let files = vec![home.trusted(), home.quarantine(), home.config_file()];
         Watch::start(Places { folders: folders.collect(), files }, move |why| {
             let Some(inner) = weak.upgrade() else { return Next::Stop };
             let maestro = Self { inner };
@@ -33,6 +37,7 @@ impl Maestro {
                 plugins.any(|plugin| !development::is_live(&plugin.judged.path))
             };
             let unfinished = (why == Why::News || ended()) && {
+                maestro.reload_config_or_warn();
                 let changes = maestro.reload_plugins();
                 changes.problems.iter().for_each(|problem| maestro.warn(problem));
                 changes.unfinished
@@ -44,6 +49,50 @@ impl Maestro {
             let late = late.into_iter().chain(again).min();
             if unfinished { Next::Soon } else { late.map_or(Next::Never, Next::At) }
         })
+    }
+
+    /// Looks at configuration and plugin folders again, as on SIGHUP. What goes wrong is told to who
+    /// listens on [`on_warning`](Self::on_warning), and leaves what served before.
+    pub fn reload(&self) -> Changes {
+        self.reload_config_or_warn();
+        let changes = self.reload_plugins();
+        changes.problems.iter().for_each(|problem| self.warn(problem));
+        changes
+    }
+
+    fn reload_config_or_warn(&self) {
+        if let Err(error) = self.reload_config() {
+            self.warn(&super::one_line(&error));
+        }
+    }
+
+    /// Reads the configuration again and lets it serve from the next request on, if it is good. Reports
+    /// whether it is another one.
+    ///
+    /// Not everything can change while a host runs: the store, plugin folders, the terms of workers,
+    /// timeouts of connections and where a gateway listens are as they were when it was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], [`Error::Misfit`]; the former configuration stays.
+    fn reload_config(&self) -> Result<bool, Error> {
+        let path = self.home().config_file();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ConfigError::Read { path, source }.into()),
+        };
+        // Held to the end: of two that look at once, the one that read the newer file must come last.
+        let mut seen = self.inner.config_text.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == text {
+            return Ok(false);
+        }
+        let config = Config::parse(&text, &path);
+        *seen = text;
+        let config = config?;
+        self.inner.plugins.fits(&config)?;
+        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(true)
     }
 
     /// Looks at the plugin folders again and takes over what changed. New exchanges go to new
@@ -58,7 +107,7 @@ impl Maestro {
                 None
             }
         };
-        let changes = inner.plugins.change(&inner.config, trust);
+        let changes = inner.plugins.change(&self.config(), trust);
         for (plugin, generation) in &changes.serving {
             tracing::info!(plugin, generation, "serving");
         }

@@ -350,7 +350,8 @@ impl Maestro {
         provider: &Provider,
         scheme: &OAuthScheme,
     ) -> Result<Option<oauth::token::Client>, Error> {
-        let config = self.inner.config.providers.get(&provider.id);
+        let config = self.config();
+        let config = config.providers.get(&provider.id);
         let config = config.and_then(|config| config.oauth.as_ref());
         client::configured(provider.id.as_str(), scheme, config).map_err(|e| fail(provider, e))
     }

@@ -1,6 +1,9 @@
 //! Which models a client's name for one stands for.
 
-use super::{Error, Maestro, SessionOf};
+use super::{
+    Error, Maestro, SessionOf,
+    route::{MayAsk, Stop, Via, Wish},
+};
 use crate::{
     router::{Alias, ModelRef},
     suggest::several,
@@ -9,27 +12,27 @@ use crate::{
 impl Maestro {
     /// Finds what a model name of a client stands for: the refs to try, in order.
     ///
-    /// An alias, a ref, else a bare name: of the providers that list it, one that speaks `dialect`
-    /// itself, or the only one. A bare name that nobody lists goes to the only ready provider that
-    /// speaks the dialect, since vendors serve names that they do not list.
+    /// An alias, a ref, else a bare name: of the providers that list it, one that speaks the wish's
+    /// dialect itself, or the only one. A bare name that nobody lists goes to the only ready provider
+    /// that speaks the dialect, since vendors serve names that they do not list.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownModel`] with the three nearest, [`Error::AmbiguousModel`],
     /// [`Error::ModelRef`].
-    pub async fn find_model(
+    pub(super) async fn named(
         &self,
         name: &str,
-        dialect: &str,
-        session_of: SessionOf<'_>,
-    ) -> Result<Vec<ModelRef>, Error> {
-        if let Some(alias) = self.inner.config.aliases.get(name) {
-            return alias_targets(alias);
+        wish: &Wish<'_>,
+    ) -> Result<(Via, Vec<ModelRef>), Error> {
+        let Wish { dialect, session_of, may_ask, .. } = *wish;
+        if let Some(alias) = self.config().aliases.get(name) {
+            return Ok((Via::Alias, alias_targets(alias, wish)?));
         }
         if let Some((provider, _)) = name.split_once('/') {
             let provider = provider.split(':').next().unwrap_or_default();
             if self.registry().provider(provider).is_some() {
-                return Ok(vec![name.parse()?]);
+                return Ok((Via::Ref, vec![name.parse()?]));
             }
         }
         let listed = self.known_models(session_of).await;
@@ -37,6 +40,7 @@ impl Maestro {
             .iter()
             .filter(|(_, models)| models.iter().any(|model| is_called(model, name)))
             .map(|(provider, _)| provider.as_str())
+            .filter(|provider| may_ask(provider, name))
             .collect();
         let natives: Vec<&str> =
             listing.iter().copied().filter(|id| self.speaks(id, dialect)).collect();
@@ -45,7 +49,7 @@ impl Maestro {
             _ => None,
         };
         if let Some(provider) = found {
-            return Ok(vec![format!("{provider}/{name}").parse()?]);
+            return Ok((Via::Listed, vec![format!("{provider}/{name}").parse()?]));
         }
         if !listing.is_empty() {
             let candidates = listing.iter().map(|provider| format!("{provider}/{name}")).collect();
@@ -54,19 +58,34 @@ impl Maestro {
         if !name.contains('/')
             && let Some(provider) = self.only_native(dialect).await
         {
-            return Ok(vec![format!("{provider}/{name}").parse()?]);
+            return Ok((Via::Native, vec![format!("{provider}/{name}").parse()?]));
         }
-        Err(self.unknown_model(name, session_of).await)
+        Err(self.unknown_model(name, session_of, may_ask).await)
     }
 
-    /// Makes the error for a model that nobody serves, with the three nearest.
-    pub async fn unknown_model(&self, name: &str, session_of: SessionOf<'_>) -> Error {
+    /// Makes the error for a model that nobody serves, with the three nearest of those that may be
+    /// asked.
+    pub async fn unknown_model(
+        &self,
+        name: &str,
+        session_of: SessionOf<'_>,
+        may_ask: MayAsk<'_>,
+    ) -> Error {
         let listed = self.known_models(session_of).await;
         let refs = listed.iter().flat_map(|(provider, models)| {
-            models.iter().map(move |model| format!("{provider}/{}", model.id))
+            let allowed =
+                models.iter().filter(|model| may_ask(provider.as_str(), model.id.as_str()));
+            allowed.map(move |model| format!("{provider}/{}", model.id))
         });
-        let aliases = self.inner.config.aliases.keys().cloned();
-        let known: Vec<String> = aliases.chain(refs).collect();
+        let config = self.config();
+        let allowed = |alias: &&Alias| {
+            alias.targets().any(|target| {
+                let target = target.parse::<ModelRef>();
+                target.is_ok_and(|target| may_ask(target.provider.as_str(), target.model.as_str()))
+            })
+        };
+        let aliases = config.aliases.iter().filter(|(_, alias)| allowed(alias));
+        let known: Vec<String> = aliases.map(|(name, _)| name.clone()).chain(refs).collect();
         let mut nearest: Vec<String> = several(name, known.iter().map(String::as_str), NEAREST)
             .into_iter()
             .map(str::to_owned)
@@ -89,8 +108,10 @@ impl Maestro {
 
     /// Reports whether all that a model name stands for speaks a dialect itself.
     pub async fn is_native(&self, name: &str, dialect: &str) -> bool {
-        let found = self.find_model(name, dialect, &|_| None).await;
-        found.is_ok_and(|found| found.iter().all(|one| self.speaks(one.provider.as_str(), dialect)))
+        let wish = Wish { dialect, ..Wish::default() };
+        let Ok(route) = self.route(name, &wish).await else { return false };
+        let speaks = |stop: &Stop| self.speaks(stop.model.provider.as_str(), dialect);
+        route.stops.iter().all(speaks)
     }
 
     /// Reports whether a provider speaks a dialect itself.
@@ -119,9 +140,12 @@ fn is_called(model: &plugin_api::operation::Model, name: &str) -> bool {
     model.id == *name || model.aliases.iter().any(|alias| alias == name)
 }
 
-fn alias_targets(alias: &Alias) -> Result<Vec<ModelRef>, Error> {
-    let drawn = |below: u64| getrandom::u64().unwrap_or_default() % below.max(1);
-    alias.order(drawn).into_iter().map(|target| Ok(target.parse()?)).collect()
+fn alias_targets(alias: &Alias, wish: &Wish<'_>) -> Result<Vec<ModelRef>, Error> {
+    let order = match &wish.affinity {
+        Some(affinity) => alias.order(affinity.draw()),
+        None => alias.order(|below| getrandom::u64().unwrap_or_default() % below.max(1)),
+    };
+    order.into_iter().map(|target| Ok(target.parse()?)).collect()
 }
 
 /// How many names are suggested.

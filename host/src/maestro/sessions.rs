@@ -114,7 +114,7 @@ impl Maestro {
             let stored = stored.into_iter().filter(|info| wanted(&info.provider));
             listed.extend(stored.map(SessionView::from));
         }
-        for (name, declared) in &self.inner.config.sessions {
+        for (name, declared) in &self.config().sessions {
             if wanted(&declared.provider) {
                 listed.push(declared_view(name, declared));
             }
@@ -240,7 +240,8 @@ impl Maestro {
             let origin = url.origin().ascii_serialization();
             return Err(RevokeError::NotApproved { origin });
         }
-        let config = self.inner.config.providers.get(provider);
+        let config = self.config();
+        let config = config.providers.get(provider);
         let config = config.and_then(|config| config.oauth.as_ref());
         let client = client::of_tokens(provider.as_str(), scheme, tokens, config)?;
         let tls = known.map(|known| known.route.tls.clone()).unwrap_or_default();
@@ -369,7 +370,8 @@ impl Maestro {
 
     fn declared(&self, text: &str) -> Option<SessionView> {
         let selector = text.parse::<SessionSelector>().ok()?;
-        let declared = self.inner.config.sessions.get(selector.name.as_str())?;
+        let config = self.config();
+        let declared = config.sessions.get(selector.name.as_str())?;
         let fits = selector.provider.is_none_or(|provider| provider == declared.provider);
         fits.then(|| declared_view(selector.name.as_str(), declared))
     }

@@ -84,7 +84,8 @@ impl Maestro {
     }
 
     fn source(&self, provider: &Provider, scheme: &OAuthScheme) -> Source {
-        let config = self.inner.config.providers.get(&provider.id);
+        let config = self.config();
+        let config = config.providers.get(&provider.id);
         let installation = || {
             let sessions = self.inner.sessions.get()?;
             sessions.store().setting(INSTALLATION).ok().flatten()

@@ -129,6 +129,21 @@ impl Generations {
         drains.iter().map(|draining| draining.until).min()
     }
 
+    /// Checks that a configuration fits the plugins that serve now. Loads nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MisfitError`] when it names what no plugin has.
+    pub fn fits(&self, config: &Config) -> Result<(), MisfitError> {
+        let now = self.now();
+        let mut registry = Registry::empty(Arc::clone(now.terms()));
+        for plugin in now.plugins() {
+            // One that is refused beside another was so before, and is no fault of the configuration.
+            let _ = registry.admit(&plugin.judged.manifest, config, || Ok(Arc::clone(plugin)));
+        }
+        registry.configure(config).into_iter().next().map_or(Ok(()), Err)
+    }
+
     /// Looks at the folders again, and puts a new registry in the old one's place if something changed.
     /// Loads and so may take a while; requests are served meanwhile.
     pub fn change(&self, config: &Config, trust: Option<Trust>) -> Changes {

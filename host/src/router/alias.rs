@@ -56,6 +56,17 @@ pub enum Strategy {
     Weighted,
 }
 
+impl Strategy {
+    /// Returns its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Weighted => "weighted",
+        }
+    }
+}
+
 impl Alias {
     /// Returns the refs in the order in which they are to be tried. `draw` gives a number below its
     /// argument.
@@ -74,6 +85,15 @@ impl Alias {
                 }
                 order
             }
+        }
+    }
+
+    /// Returns how one of the refs is chosen.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        match self {
+            Self::Chosen(choice) => choice.strategy,
+            Self::One(_) | Self::Ordered(_) => Strategy::Ordered,
         }
     }
 
@@ -137,6 +157,19 @@ mod tests {
         let table = alias("[a]\ntargets = ['x/y', { ref = 'z/w', weight = 9 }]");
         assert_eq!(table.order(none), ["x/y", "z/w"]);
         assert_eq!(table.targets().collect::<Vec<_>>(), ["x/y", "z/w"]);
+    }
+
+    #[test]
+    fn what_belongs_together_goes_together_and_in_the_right_shares() {
+        let pool =
+            alias("[a]\nstrategy = 'weighted'\ntargets = [{ ref = 'x/y', weight = 3 }, 'z/w']");
+        let first = |seed: u32| {
+            let affinity = crate::router::Affinity::named(&seed.to_string());
+            pool.order(affinity.draw())[0].to_owned()
+        };
+        let heavy = (0..4_000).filter(|seed| first(*seed) == "x/y").count();
+        assert!((2_850..3_150).contains(&heavy), "{heavy}");
+        assert!((0..100).all(|seed| first(seed) == first(seed)));
     }
 
     #[test]

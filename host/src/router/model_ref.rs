@@ -1,4 +1,4 @@
-//! `provider/model`, `provider:session/model`, `provider:session@oauth/model`.
+//! `provider/model`, `provider:session/model`, `provider:session@oauth/model`, `provider:*/model`.
 
 use std::{fmt, str::FromStr};
 
@@ -17,6 +17,8 @@ pub struct ModelRef {
     pub session: Option<SessionName>,
     /// The session's kind, where a name stands for several.
     pub auth_type: Option<AuthType>,
+    /// Whether any of the provider's API-key sessions may serve: `provider:*`.
+    pub pool: bool,
     /// The model, as the provider names it.
     pub model: ModelId,
 }
@@ -71,7 +73,8 @@ impl FromStr for ModelRef {
         let provider = ProviderId::new(provider)
             .map_err(|source| ModelRefError::Provider { found: found(), source })?;
         let (mut session, mut auth_type) = (None, None);
-        if let Some(selector) = selector {
+        let pool = selector == Some(POOL);
+        if let Some(selector) = selector.filter(|_| !pool) {
             let (name, auth) = match selector.split_once('@') {
                 Some((name, auth)) => (name, Some(auth)),
                 None => (selector, None),
@@ -84,13 +87,16 @@ impl FromStr for ModelRef {
                 .transpose()
                 .map_err(|_| ModelRefError::AuthType { found: auth.unwrap_or_default().into() })?;
         }
-        Ok(Self { provider, session, auth_type, model: ModelId::from(model) })
+        Ok(Self { provider, session, auth_type, pool, model: ModelId::from(model) })
     }
 }
 
 impl fmt::Display for ModelRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.provider)?;
+        if self.pool {
+            write!(f, ":{POOL}")?;
+        }
         if let Some(session) = &self.session {
             write!(f, ":{session}")?;
         }
@@ -100,6 +106,9 @@ impl fmt::Display for ModelRef {
         write!(f, "/{}", self.model)
     }
 }
+
+/// What stands for all of a provider's sessions.
+const POOL: &str = "*";
 
 #[cfg(test)]
 mod tests {
@@ -112,6 +121,7 @@ mod tests {
             "openrouter/meta/llama:free",
             "openai:work_gpt/gpt-1",
             "openai:work@oauth/gpt-1",
+            "openai:*/gpt-1",
         ] {
             assert_eq!(text.parse::<ModelRef>().unwrap().to_string(), text);
         }

@@ -46,7 +46,7 @@ pub use self::{
     service::{Login, OpenSession, Sessions},
     store::{
         Store, StoreError,
-        client::{ClientKey, KeyHash},
+        client::{ClientKey, ClientUse, KeyHash},
         row::{Conversation, Lease, SessionFilter, SessionInfo, SessionStatus, Stamp},
         sqlite::{
             MigrationKeys, SqliteOptions, SqliteStore,

@@ -23,6 +23,12 @@ pub struct ClientKey {
     pub sessions: Vec<String>,
     /// Most requests in a minute.
     pub requests_per_minute: Option<u32>,
+    /// Most tokens in a minute, of prompts and answers together.
+    pub tokens_per_minute: Option<u32>,
+    /// What it may spend in a day (UTC), in millionths of a US dollar.
+    pub micros_per_day: Option<i64>,
+    /// Most requests at once.
+    pub concurrent: Option<u32>,
     /// When it was made, in Unix seconds.
     pub created_at: i64,
     /// When it ends.
@@ -31,6 +37,29 @@ pub struct ClientKey {
     pub last_used_at: Option<i64>,
     /// When it was taken back.
     pub revoked_at: Option<i64>,
+}
+
+/// What a key used of one model on one day: a row, or what is to be added to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientUse {
+    /// The key's id.
+    pub client_key: String,
+    /// Days since 1970 in UTC.
+    pub day: i64,
+    /// Who served.
+    pub provider: String,
+    /// The model, as the provider names it.
+    pub model: String,
+    /// How many requests.
+    pub requests: i64,
+    /// Tokens of the prompts.
+    pub input_tokens: i64,
+    /// Tokens of the answers.
+    pub output_tokens: i64,
+    /// What that cost, in millionths of a US dollar.
+    pub cost_micros: i64,
+    /// How many of the requests have no known price.
+    pub unpriced: i64,
 }
 
 impl ClientKey {
@@ -54,6 +83,9 @@ mod tests {
             allow: None,
             sessions: Vec::new(),
             requests_per_minute: None,
+            tokens_per_minute: None,
+            micros_per_day: None,
+            concurrent: None,
             created_at: 0,
             expires_at: Some(10),
             last_used_at: None,

@@ -29,7 +29,10 @@ use self::row::{
     AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk, SealedSession,
     SessionFilter, SessionInfo, SessionStatus, Stamp,
 };
-pub use self::{client::ClientKey, error::StoreError};
+pub use self::{
+    client::{ClientKey, ClientUse},
+    error::StoreError,
+};
 use crate::session::{
     envelope::Place,
     key::KeyId,
@@ -261,6 +264,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// [`StoreError::UnknownClientKey`].
     fn delete_client_key(&self, name: &str) -> StoreResult<()>;
+
+    /// Adds what clients' keys used; of keys that are gone, nothing.
+    fn record_client_uses(&self, uses: &[ClientUse]) -> StoreResult<()>;
+
+    /// Lists what clients' keys used since a day, by key, day and model.
+    fn client_usage(&self, since_day: i64) -> StoreResult<Vec<ClientUse>>;
+
+    /// Returns what a key spent on a day, in millionths of a US dollar.
+    fn client_spent(&self, id: &str, day: i64) -> StoreResult<i64>;
 
     /// Records when a client's key was last used.
     fn touch_client_key(&self, id: &str, now_s: i64) -> StoreResult<()>;

@@ -28,7 +28,7 @@ use rusqlite::{
 };
 
 use super::{
-    ClientKey, Reseal, Store, StoreError, StoreResult,
+    ClientKey, ClientUse, Reseal, Store, StoreError, StoreResult,
     row::{
         AuditEvent, Conversation, KeyRecord, Lease, NewSession, Resealed, SealedChunk,
         SealedSession, SessionFilter, SessionInfo, SessionStatus, Stamp,
@@ -367,6 +367,18 @@ impl Store for SqliteStore {
 
     fn delete_client_key(&self, name: &str) -> StoreResult<()> {
         self.write(|tx| clients::delete(tx, name))
+    }
+
+    fn record_client_uses(&self, uses: &[ClientUse]) -> StoreResult<()> {
+        self.write(|tx| clients::record(tx, uses))
+    }
+
+    fn client_usage(&self, since_day: i64) -> StoreResult<Vec<ClientUse>> {
+        self.read(|connection| clients::usage(connection, since_day))
+    }
+
+    fn client_spent(&self, id: &str, day: i64) -> StoreResult<i64> {
+        self.read(|connection| clients::spent(connection, id, day))
     }
 
     fn touch_client_key(&self, id: &str, now_s: i64) -> StoreResult<()> {

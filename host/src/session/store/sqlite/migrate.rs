@@ -31,7 +31,7 @@ use super::{Fault, file, parsed};
 use crate::session::store::{StoreError, StoreResult};
 
 /// The newest schema version.
-pub const LATEST: i64 = 4;
+pub const LATEST: i64 = 5;
 
 /// One migration, both ways.
 struct Step {
@@ -60,11 +60,12 @@ macro_rules! step {
 }
 
 /// All migrations, in order.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     step!("0001-legacy"),
     step!("0002-named-sessions"),
     step!("0003-conversations-and-keys"),
     step!("0004-resealed-logins"),
+    step!("0005-client-budgets"),
 ];
 
 /// The version from which on sessions have names.

@@ -112,7 +112,7 @@ fn two_backups_within_a_second_do_not_overwrite_each_other() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("maestro.db");
     legacy_file(&path);
-    for to in [4, 0, 4, 0, 4] {
+    for to in [5, 0, 5, 0, 5] {
         migrate(&path, to, 7, PATIENCE).unwrap().unwrap();
     }
     let names = names_in(home.path());
@@ -143,8 +143,8 @@ fn a_newer_schema_is_refused_and_left_alone() {
         [migrate(&path, LATEST, 0, PATIENCE).unwrap_err(), schema_version(&path).unwrap_err()]
     {
         assert!(matches!(error, StoreError::NewerSchema { found: 9, expected: LATEST, .. }));
-        assert!(error.to_string().ends_with("has schema version 9, but this host knows up to 4"));
-        assert!(error.hint().unwrap().contains("rollback --to 4"));
+        assert!(error.to_string().ends_with("has schema version 9, but this host knows up to 5"));
+        assert!(error.hint().unwrap().contains("rollback --to 5"));
     }
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(names_in(home.path()).len(), 1, "neither lock nor backup was made");
@@ -222,7 +222,7 @@ fn a_lock_file_that_cannot_be_made_is_an_io_error() {
 
 #[test]
 fn conversations_and_all_else_survive_a_rollback() {
-    let mut connection = memory(4);
+    let mut connection = memory(5);
     connection
         .execute_batch(
             "INSERT INTO contexts VALUES ('c', 'n', 'p', 's', 'm', 't', 1, 2, 3);
@@ -230,6 +230,8 @@ fn conversations_and_all_else_survive_a_rollback() {
              INSERT INTO crypto_keys VALUES ('id', 1, 'file', 1);
              INSERT INTO audit_events VALUES (7, 1, 'cli', 'create', 'p', 's', NULL);
              INSERT INTO client_keys VALUES ('i', 'n', x'01', '[]', NULL, NULL, 5, 6, 7, 8, 9, 10);
+             INSERT INTO client_limits VALUES ('i', 1, 2, 3);
+             INSERT INTO client_usage VALUES ('i', 1, 'p', 'm', 2, 3, 4, 5, 6);
              INSERT INTO plugin_verdicts VALUES ('h', 'b', 'c', '{}', 1);
              INSERT INTO usage VALUES (4, 1, 'k', 'p', 's', 'm', 'chat', 1, 2, 3, 4, 5, 'ok');
              INSERT INTO settings VALUES ('model', 'echo/echo');",
@@ -241,6 +243,8 @@ fn conversations_and_all_else_survive_a_rollback() {
         "crypto_keys",
         "audit_events",
         "client_keys",
+        "client_limits",
+        "client_usage",
         "plugin_verdicts",
         "usage",
         "settings",
@@ -255,9 +259,9 @@ fn conversations_and_all_else_survive_a_rollback() {
         )
     };
     let (before, schema_before) = (all(&connection), schema(&connection));
-    for version in [3, 2, 1, 0] {
+    for version in [4, 3, 2, 1, 0] {
         go(&mut connection, version);
-        go(&mut connection, 4);
+        go(&mut connection, 5);
         assert_eq!(all(&connection), before);
         assert_eq!(schema(&connection), schema_before, "nothing parked stays behind");
     }

@@ -1,0 +1,145 @@
+//! `maestro routes`: where a request for a model would go, and why.
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::{
+        Outcome,
+        failure::Failure,
+        output::{Document, Output},
+        table::Table,
+    },
+    maestro::{Client, Maestro, Route, Stop, Via, Wish},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RoutesArgs {
+    #[command(subcommand)]
+    command: Routes,
+}
+
+#[derive(Debug, Subcommand)]
+enum Routes {
+    /// Say which upstream would serve a model, which were passed over, and why
+    Explain(ExplainArgs),
+    /// List the aliases and what each stands for
+    List,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// An alias, `provider/model`, `provider:session/model`, `provider:*/model`, or a bare name
+    #[arg(value_name = "REF")]
+    name: String,
+    /// Ask as the client with this key
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+    /// Ask in this dialect, which decides about bare names that several providers serve
+    #[arg(long, default_value = "", hide_default_value = true)]
+    dialect: String,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: RoutesArgs, maestro: &Maestro, output: &Output) -> Outcome {
+    match args.command {
+        Routes::Explain(args) => explain(args, maestro, output).await,
+        Routes::List => list(maestro, output),
+    }
+}
+
+async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outcome {
+    let client = match &args.key {
+        Some(name) => Some(maestro.client_by_name(name).await?),
+        None => None,
+    };
+    let client = client.as_ref();
+    let session_of = |provider: &plugin_api::ProviderId| client.and_then(|c| c.session(provider));
+    let may = |provider: &str, model: &str| client.is_none_or(|c| c.may_ask(provider, model));
+    let wish = Wish::new(&args.dialect, &session_of, &may);
+    let route = maestro.route(&args.name, &wish).await?;
+    let mut stops = Vec::new();
+    for stop in &route.stops {
+        stops.push(Shown::of(stop, client, maestro).await);
+    }
+    let serves = stops.iter().find(|shown| shown.passed_over.is_none());
+    let document = || {
+        let document = Document::new().with("name", &args.name).with("via", &route.via);
+        document.with("serves", &serves.map(|shown| &shown.r#ref)).with("stops", &stops)
+    };
+    output.either(document, human(&args.name, &route, &stops))?;
+    match serves {
+        Some(_) => Ok(()),
+        None => Err(Failure::from(route.open().expect_err("nothing serves"))),
+    }
+}
+
+/// A place as it is shown.
+#[derive(serde::Serialize)]
+struct Shown {
+    r#ref: String,
+    upstream: Option<String>,
+    session: Option<String>,
+    pool: bool,
+    passed_over: Option<crate::maestro::PassedOver>,
+}
+
+impl Shown {
+    async fn of(stop: &Stop, client: Option<&Client>, maestro: &Maestro) -> Self {
+        let provider = &stop.model.provider;
+        let info = maestro.provider_capabilities(provider.as_str()).await.ok();
+        let own = stop.model.session.as_ref().map(ToString::to_string);
+        Self {
+            r#ref: stop.model.to_string(),
+            upstream: info.map(|info| info.base_url).filter(|url| !url.is_empty()),
+            session: own.or_else(|| client.and_then(|client| client.session(provider))),
+            pool: stop.pool,
+            passed_over: stop.passed_over.clone(),
+        }
+    }
+}
+
+fn human(name: &str, route: &Route, stops: &[Shown]) -> String {
+    let how = match route.via {
+        Via::Alias => "is an alias",
+        Via::Ref => "names provider and model",
+        Via::Listed => "is listed by the provider",
+        Via::Native => "is listed by nobody; the only provider of the dialect gets it",
+    };
+    let mut table = Table::new(&["", "REF", "UPSTREAM", "SESSION", "WHY"]);
+    let mut served = false;
+    for shown in stops {
+        let (mark, why) = match &shown.passed_over {
+            Some(why) => ("passed over", why.to_string()),
+            None if served => ("then", "tried when those before it fail".to_owned()),
+            None if shown.pool => ("serves", "its turn in the pool".to_owned()),
+            None => ("serves", "the first that can be asked".to_owned()),
+        };
+        served |= shown.passed_over.is_none();
+        table.row([
+            mark.to_owned(),
+            shown.r#ref.clone(),
+            shown.upstream.clone().unwrap_or_default(),
+            shown.session.clone().unwrap_or_else(|| "the usual".to_owned()),
+            why,
+        ]);
+    }
+    format!("`{name}` {how}\n\n{table}")
+}
+
+fn list(maestro: &Maestro, output: &Output) -> Outcome {
+    let config = maestro.config();
+    if config.aliases.is_empty() {
+        output.note("no alias is configured; see `[aliases]`");
+    }
+    let mut table = Table::new(&["ALIAS", "STRATEGY", "TARGETS"]);
+    let mut aliases = Vec::new();
+    for (name, alias) in &config.aliases {
+        let targets: Vec<&str> = alias.targets().collect();
+        table.row([name.clone(), alias.strategy().as_str().to_owned(), targets.join(" ")]);
+        aliases.push(serde_json::json!({
+            "name": name, "strategy": alias.strategy().as_str(), "targets": targets,
+        }));
+    }
+    let table = if table.is_empty() { String::new() } else { table.to_string() };
+    output.either(|| Document::new().with("aliases", &aliases), table)
+}

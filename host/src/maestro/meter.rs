@@ -1,0 +1,259 @@
+//! What clients' keys use: counted, limited and written down.
+//!
+//! A request is weighed before it is sent, by what was spent until then: it costs what it costs, so the
+//! requests that are under way when a limit is reached go beyond it. Spending is in the store, so that
+//! all processes see one budget; tokens of a minute and requests at once are counted in each process.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use plugin_api::event::Usage;
+
+use super::{Client, Error, Maestro, now_s, prices::price};
+use crate::session::{ClientUse, SessionError, Sessions};
+
+/// How long what was used is gathered before it is written: one write for many requests, and at most so
+/// much is lost when the process is killed.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// Seconds of a day.
+const DAY_S: i64 = 86_400;
+
+/// Why a key may not ask now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Limit {
+    /// As many requests as it may have are under way.
+    #[error("allows {limit} requests at once")]
+    Concurrent {
+        /// How many.
+        limit: u32,
+    },
+    /// It used up the tokens of this minute.
+    #[error("allows {limit} tokens a minute")]
+    Tokens {
+        /// How many.
+        limit: u32,
+        /// Until there are some again.
+        wait_ms: u64,
+    },
+    /// It spent what it may spend in a day.
+    #[error("has spent its budget of the day")]
+    Budget {
+        /// Until the next day begins, in UTC.
+        wait_ms: u64,
+    },
+}
+
+/// What all keys used in this process.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    counts: Arc<Mutex<HashMap<String, Count>>>,
+    writer: Mutex<Option<Writer>>,
+}
+
+/// What one key uses.
+#[derive(Debug, Default)]
+struct Count {
+    running: u32,
+    /// Tokens that may still be used, and when that was so; negative after a long answer.
+    tokens: Option<(f64, Instant)>,
+    /// Spent, and not written yet.
+    unwritten_micros: i64,
+}
+
+#[derive(Debug)]
+struct Writer {
+    sender: Sender<ClientUse>,
+    thread: JoinHandle<()>,
+}
+
+/// One request of a key that is under way; dropped, it makes room for another.
+#[derive(Debug)]
+pub struct Meter {
+    client: Arc<Client>,
+    maestro: Maestro,
+}
+
+impl Maestro {
+    /// Weighs whether a client may ask now, and counts its request while the meter lives.
+    ///
+    /// # Errors
+    ///
+    /// What the store says; inside, the limit that is reached.
+    pub async fn meter(&self, client: &Arc<Client>) -> Result<Result<Meter, Limit>, Error> {
+        let (key, now) = (&client.key, Instant::now());
+        let spent = match (key.micros_per_day, self.existing_sessions().await?) {
+            (Some(_), Some(sessions)) => {
+                let day = now_s().div_euclid(DAY_S);
+                sessions.store().client_spent(&key.id, day).map_err(SessionError::from)?
+            }
+            _ => 0,
+        };
+        let mut counts = lock(&self.inner.ledger.counts);
+        let count = match counts.get_mut(&key.id) {
+            Some(count) => count,
+            None => counts.entry(key.id.clone()).or_default(),
+        };
+        if let Some(limit) = key.concurrent.filter(|limit| count.running >= *limit) {
+            return Ok(Err(Limit::Concurrent { limit }));
+        }
+        if let Some(limit) = key.tokens_per_minute {
+            let left = count.tokens_left(limit, now);
+            if left <= 0.0 {
+                let wait_ms = ((1.0 - left) * 60_000.0 / f64::from(limit.max(1))).ceil() as u64;
+                return Ok(Err(Limit::Tokens { limit, wait_ms }));
+            }
+        }
+        if key.micros_per_day.is_some_and(|budget| spent + count.unwritten_micros >= budget) {
+            let left_s = DAY_S - now_s().rem_euclid(DAY_S);
+            return Ok(Err(Limit::Budget { wait_ms: left_s.cast_unsigned() * 1_000 }));
+        }
+        count.running += 1;
+        drop(counts);
+        Ok(Ok(Meter { client: Arc::clone(client), maestro: self.clone() }))
+    }
+
+    /// Lists what clients' keys used since so many days ago, today included.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub async fn client_usage(&self, days: u32) -> Result<Vec<ClientUse>, Error> {
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(Vec::new()) };
+        let since = now_s().div_euclid(DAY_S) - i64::from(days.saturating_sub(1));
+        Ok(sessions.blocking(move |s| Ok(s.store().client_usage(since)?)).await?)
+    }
+}
+
+impl Count {
+    /// Returns what is left of a bucket that fills evenly and holds a minute's worth.
+    fn tokens_left(&mut self, limit: u32, now: Instant) -> f64 {
+        let full = f64::from(limit);
+        let (left, since) = self.tokens.unwrap_or((full, now));
+        let passed_s = now.saturating_duration_since(since).as_secs_f64();
+        let left = (left + passed_s * full / 60.0).min(full);
+        self.tokens = Some((left, now));
+        left
+    }
+}
+
+impl Meter {
+    /// Counts what a request used, once it is over. `served` is `provider[:session]/model`.
+    pub fn used(&self, served: &str, usage: &Usage) {
+        let Some((provider, model)) = served.split_once('/') else { return };
+        let provider = provider.split(':').next().unwrap_or_default();
+        let inner = &self.maestro.inner;
+        let cost = price(&self.maestro.config().prices, provider, model).map(|it| it.of(usage));
+        let count = |tokens: Option<u64>| i64::try_from(tokens.unwrap_or_default()).unwrap_or(0);
+        let used = ClientUse {
+            client_key: self.client.key.id.clone(),
+            day: now_s().div_euclid(DAY_S),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            requests: 1,
+            input_tokens: count(usage.input_tokens),
+            output_tokens: count(usage.output_tokens),
+            cost_micros: cost.unwrap_or_default(),
+            unpriced: i64::from(cost.is_none()),
+        };
+        if let Some(count) = lock(&inner.ledger.counts).get_mut(&self.client.key.id) {
+            count.unwritten_micros += used.cost_micros;
+            if let Some(limit) = self.client.key.tokens_per_minute {
+                let left = count.tokens_left(limit, Instant::now());
+                let tokens = (used.input_tokens + used.output_tokens) as f64;
+                count.tokens = Some((left - tokens, Instant::now()));
+            }
+        }
+        // The client was recognized by the store, so it is open.
+        if let Some(sessions) = inner.sessions.get() {
+            inner.ledger.write(used, sessions);
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(count) = lock(&self.maestro.inner.ledger.counts).get_mut(&self.client.key.id) {
+            count.running = count.running.saturating_sub(1);
+        }
+    }
+}
+
+impl Ledger {
+    /// Has a use written, by a thread that is there for nothing else.
+    fn write(&self, used: ClientUse, sessions: &Arc<Sessions>) {
+        let mut writer = lock(&self.writer);
+        if writer.is_none() {
+            let (sender, uses) = channel();
+            let (sessions, counts) = (Arc::clone(sessions), Arc::clone(&self.counts));
+            let thread = thread::Builder::new().name("client usage".into());
+            match thread.spawn(move || write_down(&uses, &sessions, &counts)) {
+                Ok(thread) => *writer = Some(Writer { sender, thread }),
+                Err(error) => tracing::error!(%error, "the use of client keys is not recorded"),
+            }
+        }
+        if let Some(writer) = &*writer {
+            let _ = writer.sender.send(used);
+        }
+    }
+}
+
+impl Drop for Ledger {
+    /// Waits until all is written.
+    fn drop(&mut self) {
+        if let Some(Writer { sender, thread }) = lock(&self.writer).take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_down(
+    uses: &Receiver<ClientUse>,
+    sessions: &Sessions,
+    counts: &Mutex<HashMap<String, Count>>,
+) {
+    while let Ok(first) = uses.recv() {
+        let (mut batch, end) = (vec![first], Instant::now() + GATHER);
+        while let Ok(used) = uses.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            batch.push(used);
+        }
+        if let Err(error) = sessions.store().record_client_uses(&batch) {
+            // Left among what is not written, so that this process still counts it.
+            tracing::error!(%error, lost = batch.len(), "the use of client keys was not recorded");
+            continue;
+        }
+        let mut counts = lock(counts);
+        for used in batch {
+            if let Some(count) = counts.get_mut(&used.client_key) {
+                count.unwritten_micros -= used.cost_micros;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_took_too_many_tokens_is_paid_off() {
+        let (mut count, start) = (Count::default(), Instant::now());
+        assert!((count.tokens_left(60, start) - 60.0).abs() < 1e-6);
+        count.tokens = Some((-30.0, start));
+        assert!(count.tokens_left(60, start + Duration::from_secs(29)) < 0.0);
+        assert!(count.tokens_left(60, start + Duration::from_secs(31)) > 0.0);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a client's key may use, and how that is counted.
+
+use std::{thread, time::Instant};
+
+use serde_json::{Value, json};
+
+use super::{
+    CHAT, chat, chunk,
+    client::{Answer, Gateway},
+    home, server, word,
+};
+use crate::{
+    harness::Test,
+    upstream::{Gate, PATIENCE, Reply, Upstream},
+};
+
+fn key(test: &Test, more: &[&str]) -> String {
+    let args = ["keys", "create", "--name", "tool"].into_iter().chain(more.iter().copied());
+    let output = test.args_of(args);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    output.stdout.trim().to_owned()
+}
+
+/// An answer that used tokens.
+fn uses(prompt: u64, answer: u64) -> Reply {
+    let usage = json!({"prompt_tokens": prompt, "completion_tokens": answer});
+    Reply::sse()
+        .event(&word("yes"))
+        .event(&chunk(&json!({}), &json!("stop")))
+        .event(
+            &json!({"id": "c-1", "object": "chat.completion.chunk", "model": "m",
+                       "choices": [], "usage": usage})
+            .to_string(),
+        )
+        .event("[DONE]")
+}
+
+fn ask(gateway: &Gateway, key: &str, path: &str, body: &str) -> Answer {
+    let bearer = format!("Bearer {key}");
+    gateway.ask("POST", path, &[("authorization", &bearer)], body)
+}
+
+fn usage(test: &Test) -> Vec<Value> {
+    let output = test.args_of(["--json", "keys", "usage"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    let said: Value = serde_json::from_str(&output.stdout).unwrap();
+    said["client_usage"].as_array().unwrap().clone()
+}
+
+/// Waits until so many requests of the key are on record.
+#[track_caller]
+fn wait_for_usage(test: &Test, requests: i64) -> Vec<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let rows = usage(test);
+        let sum: i64 = rows.iter().filter_map(|row| row["requests"].as_i64()).sum();
+        if sum >= requests {
+            return rows;
+        }
+        assert!(Instant::now() < end, "expected {requests} requests, found {rows:?}");
+        thread::yield_now();
+    }
+}
+
+/// A dollar a token of the prompt.
+const DEAR: &str = "[prices]\n\"lab/m\" = { input = 1000000, output = 0 }\n";
+
+#[test]
+fn a_budget_holds_is_told_in_every_dialect_and_survives_a_kill() {
+    let upstream = Upstream::start(|request| match request.target.as_str() {
+        "/v1/chat/completions" => uses(1, 7),
+        _ => server(request),
+    });
+    let test = home(&upstream, DEAR);
+    let key = key(&test, &["--budget", "3/day"]);
+    let gateway = Gateway::start(&test);
+    for stream in [false, true, false] {
+        let answer = ask(&gateway, &key, CHAT, &chat("lab/m", stream));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let refused = ask(&gateway, &key, CHAT, &chat("lab/m", false));
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    let rows = wait_for_usage(&test, 3);
+    assert_eq!(rows[0]["model"], "lab/m");
+    assert_eq!((&rows[0]["requests"], &rows[0]["cost_usd"]), (&json!(3), &json!(3.0)));
+    assert_eq!((&rows[0]["input_tokens"], &rows[0]["output_tokens"]), (&json!(3), &json!(21)));
+    // Killed, not stopped.
+    drop(gateway);
+    let gateway = Gateway::start(&test);
+    let asked = upstream.requests().len();
+    for path in [CHAT, "/v1/responses", "/v1/messages", "/v1beta/models/lab/m:generateContent"] {
+        let answer = ask(&gateway, &key, path, &chat("lab/m", false));
+        // Anthropic's own status for money that is spent.
+        let status = if path == "/v1/messages" { 402 } else { 429 };
+        assert_eq!(answer.status, status, "{path} {}", answer.body);
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(message, "the client key `tool` has spent its budget of the day", "{path}");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=86_400).contains(&wait), "{wait}");
+    }
+    assert_eq!(upstream.requests().len(), asked, "nothing was sent");
+    gateway.stop();
+}
+
+#[test]
+fn two_gateways_share_one_budget() {
+    let upstream = Upstream::start(|_| uses(1, 1));
+    let test = home(&upstream, DEAR);
+    let key = key(&test, &["--budget", "20/day"]);
+    let gateways = [Gateway::start(&test), Gateway::start(&test)];
+    let served: usize = thread::scope(|scope| {
+        let runs = gateways.each_ref().map(|gateway| {
+            scope.spawn(|| {
+                let asks = (0..60).map(|_| ask(gateway, &key, CHAT, &chat("lab/m", false)).status);
+                asks.take_while(|status| *status == 200).count()
+            })
+        });
+        runs.into_iter().map(|run| run.join().unwrap()).sum()
+    });
+    // What the other one spent is seen once it is written, which takes some tens of milliseconds.
+    assert!((20..=40).contains(&served), "{served}");
+    let rows = wait_for_usage(&test, i64::try_from(served).unwrap());
+    assert_eq!(rows[0]["requests"], json!(served));
+    for gateway in gateways {
+        assert_eq!(ask(&gateway, &key, CHAT, &chat("lab/m", false)).status, 429);
+        gateway.stop();
+    }
+}
+
+#[test]
+fn tokens_of_a_minute_and_requests_at_once_are_limited() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |request| match request.json()["model"].as_str() {
+        Some("slow") => Reply::sse().event(&word("a")).wait(&held).event("[DONE]"),
+        _ => uses(30, 70),
+    });
+    let test = home(&upstream, "");
+    let key = key(&test, &["--tpm", "150", "--concurrent", "1"]);
+    let gateway = Gateway::start(&test);
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str())];
+    let mut slow = gateway.send("POST", CHAT, &headers, chat("lab/slow", true));
+    slow.read_until("\"a\"");
+    let answer = ask(&gateway, &key, CHAT, &chat("lab/m", false));
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "1"), "{}", answer.body);
+    assert!(answer.body.contains("allows 1 requests at once"), "{}", answer.body);
+    gate.open();
+    slow.finish();
+    let end = Instant::now() + PATIENCE;
+    // The place is free once the whole answer has left.
+    while ask(&gateway, &key, CHAT, &chat("lab/m", false)).status != 200 {
+        assert!(Instant::now() < end, "the place was never free");
+    }
+    assert_eq!(ask(&gateway, &key, CHAT, &chat("lab/m", false)).status, 200, "50 are left");
+    let answer = ask(&gateway, &key, CHAT, &chat("lab/m", false));
+    assert_eq!(answer.status, 429, "{}", answer.body);
+    assert!(answer.body.contains("allows 150 tokens a minute"), "{}", answer.body);
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let rows = wait_for_usage(&test, 2);
+    let unpriced = rows.iter().find(|row| row["model"] == "lab/m").unwrap();
+    assert_eq!(unpriced["unpriced_requests"], 2, "{rows:?}");
+    let output = test.args_of(["keys", "usage"]);
+    assert!(output.stdout.contains("no price"), "{}", output.stdout);
+    gateway.stop();
+}
+
+#[test]
+fn hints_name_only_what_the_key_may_use() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[aliases]\nmistral-mine = \"echo/echo\"\n");
+    let key = key(&test, &["--allow", "lab/mistral-*"]);
+    let gateway = Gateway::start(&test);
+    let answer = ask(&gateway, &key, CHAT, &chat("mistral-smal", false));
+    // Several may be ready to take a name that nobody lists, or one; the hint counts.
+    let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    for hidden in ["lab/m`", "mistral-mine", "echo/echo", "org/big"] {
+        assert!(!message.contains(hidden), "{hidden}: {message}");
+    }
+    let answer = ask(&gateway, &key, CHAT, &chat("lab/m", false));
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    gateway.stop();
+}

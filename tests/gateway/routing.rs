@@ -1,0 +1,263 @@
+//! Where requests go: pools, affinity, breakers, and a configuration that changes under load.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{CHAT, chat, client::Answer, client::Gateway, home, says, server};
+use crate::{
+    harness::Test,
+    upstream::{PATIENCE, Reply, Request, Upstream},
+};
+
+/// Two sessions of `lab`, keys `key-one` and `key-two`, and no further tries.
+const POOL: &str = "[sessions.one]\nprovider = \"lab\"\nenv = \"ONE\"\n\
+                    [sessions.two]\nprovider = \"lab\"\nenv = \"TWO\"\n[retries]\nmax = 0\n";
+
+const SPENT: &str =
+    r#"{"error":{"message":"spent","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+const LIMITED: &str = r#"{"error":{"message":"slow","code":"rate_limit_exceeded"}}"#;
+
+fn pool(upstream: &Upstream, more: &str) -> Test {
+    home(upstream, &format!("{POOL}{more}")).env("ONE", "key-one").env("TWO", "key-two")
+}
+
+fn ask(gateway: &Gateway, model: &str, affinity: &str) -> Answer {
+    gateway.ask("POST", CHAT, &[("x-maestro-affinity", affinity)], chat(model, false))
+}
+
+/// Counts the requests that came with a key.
+fn with_key(upstream: &Upstream, key: &str) -> usize {
+    let bearer = format!("Bearer {key}");
+    upstream.requests().iter().filter(|request| request.header("authorization") == bearer).count()
+}
+
+fn is_one(request: &Request) -> bool {
+    request.header("authorization") == "Bearer key-one"
+}
+
+/// Returns an affinity that goes to a session while nothing is wrong.
+fn affinity_of(gateway: &Gateway, session: &str) -> String {
+    let goes = |name: &String| {
+        let answer = ask(gateway, "lab:*/m", name);
+        answer.header("x-maestro-served").starts_with(&format!("lab:{session}"))
+    };
+    (0..64).map(|at| format!("talk-{at}")).find(goes).expect("each session gets its share")
+}
+
+/// Asks until something holds.
+#[track_caller]
+fn until(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "it never held");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_session_whose_quota_is_spent_rests_and_the_others_serve() {
+    let spent = Arc::new(AtomicBool::new(false));
+    let is_spent = Arc::clone(&spent);
+    let upstream = Upstream::start(move |request| match is_one(request) {
+        true if is_spent.load(Ordering::Relaxed) => Reply::json(429, SPENT),
+        _ => server(request),
+    });
+    let test = pool(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let own = affinity_of(&gateway, "one");
+    spent.store(true, Ordering::Relaxed);
+    let before = with_key(&upstream, "key-one");
+    for at in 0..12 {
+        let affinity = if at == 0 { own.clone() } else { format!("later-{at}") };
+        let answer = ask(&gateway, "lab:*/m", &affinity);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.header("x-maestro-served").starts_with("lab:two"));
+    }
+    assert_eq!(with_key(&upstream, "key-one"), before + 1, "it is asked once, then it rests");
+    // Who names the session means that one.
+    assert_eq!(gateway.post(CHAT, chat("lab:one/m", false)).status, 429);
+    gateway.stop();
+}
+
+#[test]
+fn a_pool_of_which_all_is_spent_says_when_to_come_back() {
+    let upstream = Upstream::always(Reply::json(429, SPENT));
+    let test = pool(&upstream, "[pools]\nquota_rest_ms = 90000\n");
+    let gateway = Gateway::start(&test);
+    assert_eq!(gateway.post(CHAT, chat("lab:*/m", false)).status, 429);
+    let asked = upstream.requests().len();
+    let answer = gateway.post(CHAT, chat("lab:*/m", false));
+    assert_eq!(answer.status, 429, "{}", answer.body);
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=90).contains(&wait), "{wait}");
+    assert!(
+        answer.body.contains("every session of `lab:*` has spent its quota"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(upstream.requests().len(), asked, "nobody is asked meanwhile");
+    gateway.stop();
+}
+
+#[test]
+fn a_limit_of_a_minute_does_not_rotate() {
+    let limited = Arc::new(AtomicBool::new(false));
+    let is_limited = Arc::clone(&limited);
+    let upstream = Upstream::start(move |request| match is_one(request) {
+        true if is_limited.load(Ordering::Relaxed) => Reply::json(429, LIMITED),
+        _ => server(request),
+    });
+    let test = pool(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let own = affinity_of(&gateway, "one");
+    let before = with_key(&upstream, "key-two");
+    limited.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&gateway, "lab:*/m", &own).status, 429);
+    limited.store(false, Ordering::Relaxed);
+    let answer = ask(&gateway, "lab:*/m", &own);
+    assert!(answer.header("x-maestro-served").starts_with("lab:one"), "{answer:?}");
+    assert_eq!(with_key(&upstream, "key-two"), before);
+    gateway.stop();
+}
+
+#[test]
+fn a_conversation_stays_where_it_began() {
+    let upstream = Upstream::start(server);
+    let test = pool(
+        &upstream,
+        "[aliases.mix]\nstrategy = \"weighted\"\ntargets = [\"lab:*/m\", \"echo/echo\"]\n",
+    );
+    let gateway = Gateway::start(&test);
+    for model in ["lab:*/m", "mix"] {
+        let mut seen = std::collections::BTreeSet::new();
+        for talk in 0..24 {
+            let first = json!({"role": "user", "content": format!("talk {talk}")});
+            let turn = |more: &[serde_json::Value]| {
+                let messages = [std::slice::from_ref(&first), more].concat();
+                let body = json!({"model": model, "messages": messages}).to_string();
+                gateway.post(CHAT, body).header("x-maestro-served").to_owned()
+            };
+            let served = turn(&[]);
+            let answer = json!({"role": "assistant", "content": "yes"});
+            let next = json!({"role": "user", "content": "and then?"});
+            assert_eq!(turn(&[answer, next]), served, "{model} {talk}");
+            seen.insert(served);
+        }
+        assert!(seen.len() > 1, "{model}: all went to {seen:?}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn an_upstream_that_is_down_is_left_alone_and_probed_by_one() {
+    let (up, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (is_up, count) = (Arc::clone(&up), Arc::clone(&asked));
+    let upstream = Upstream::start(move |request| {
+        if request.target != "/v1/chat/completions" {
+            return server(request);
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        if is_up.load(Ordering::Relaxed) { says(&["up"]) } else { Reply::json(503, "{}") }
+    });
+    let more = "[retries]\nmax = 0\n[breaker]\nfailures = 2\nrest_ms = 60000\n\
+                [aliases]\nsafe = [\"lab/m\", \"echo/echo\"]\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
+    for _ in 0..2 {
+        assert_eq!(gateway.post(CHAT, chat("lab/m", false)).status, 503);
+    }
+    let answer = gateway.post(CHAT, chat("lab/m", false));
+    assert_eq!((answer.status, asked.load(Ordering::Relaxed)), (503, 2), "{}", answer.body);
+    assert!(!answer.header("retry-after").is_empty());
+    // A list goes on with what is left.
+    let answer = gateway.post(CHAT, chat("safe", false));
+    assert_eq!(answer.header("x-maestro-served"), "echo/echo");
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    gateway.stop();
+
+    // With a short rest, it is probed and then serves again.
+    let test = home(&upstream, "[retries]\nmax = 0\n[breaker]\nfailures = 2\nrest_ms = 50\n");
+    let gateway = Gateway::start(&test);
+    let failed = |_| gateway.post(CHAT, chat("lab/m", false)).status == 503;
+    assert!((0..2).all(failed));
+    up.store(true, Ordering::Relaxed);
+    let before = asked.load(Ordering::Relaxed);
+    until(|| gateway.post(CHAT, chat("lab/m", false)).status == 200);
+    assert_eq!(asked.load(Ordering::Relaxed), before + 1, "only the probe went there");
+    assert_eq!(gateway.post(CHAT, chat("lab/m", false)).status, 200);
+    gateway.stop();
+}
+
+#[test]
+fn a_changed_configuration_serves_and_a_bad_one_does_not() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[aliases]\nfast = \"lab/m\"\n");
+    let path = test.home().join("config.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    let gateway = Gateway::start(&test);
+    let served = || {
+        let answer = gateway.post(CHAT, chat("fast", false));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.header("x-maestro-served").to_owned()
+    };
+    assert_eq!(served(), "lab/m");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                // With an end, so that a test that fails ends too.
+                for _ in 0..2_000 {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    served();
+                }
+            });
+        }
+        fs::write(&path, good.replace("fast = \"lab/m\"", "fast = \"echo/echo\"")).unwrap();
+        until(|| served() == "echo/echo");
+        fs::write(&path, good.replace("[aliases]", "[alias]")).unwrap();
+        gateway.wait_for_stderr("unknown key `alias`");
+        assert_eq!(served(), "echo/echo", "the former one stays");
+        fs::write(&path, good.replace("openai-compatible", "nobody")).unwrap();
+        gateway.wait_for_stderr("does not fit the plugins");
+        assert_eq!(served(), "echo/echo");
+        fs::write(&path, &good).unwrap();
+        until(|| served() == "lab/m");
+        over.store(true, Ordering::Relaxed);
+    });
+    gateway.stop();
+}
+
+#[test]
+fn a_route_is_explained() {
+    let upstream = Upstream::start(server);
+    let test = pool(&upstream, "[aliases]\nfast = [\"gone/m\", \"lab:*/m\", \"echo/echo\"]\n");
+    let output = test.args_of(["routes", "explain", "fast"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    for text in
+        ["`fast` is an alias", "no provider `gone`", "its turn in the pool", &upstream.url()]
+    {
+        assert!(output.stdout.contains(text), "{text}: {}", output.stdout);
+    }
+    let output = test.args_of(["keys", "create", "--name", "tool", "--allow", "echo/*"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    let output = test.args_of(["--json", "routes", "explain", "fast", "--key", "tool"]);
+    let said: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(said["serves"], "echo/echo", "{said}");
+    assert_eq!(said["stops"][1]["passed_over"]["why"], "key_may_not", "{said}");
+    let output = test.args_of(["routes", "explain", "lab/m", "--key", "tool"]);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stdout);
+    assert!(output.stderr.contains("may not ask for model"), "{}", output.stderr);
+    let output = test.args_of(["routes", "list"]);
+    assert!(output.stdout.contains("gone/m lab:*/m echo/echo"), "{}", output.stdout);
+}
