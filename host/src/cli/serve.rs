@@ -9,6 +9,7 @@ use crate::{
         Outcome,
         env::Settings,
         failure::Failure,
+        live,
         output::{Document, Output},
     },
     gateway::Server,
@@ -39,6 +40,9 @@ A session is chosen by the model's name, the header `x-maestro-session`, or a ba
 with `/s/NAME`. On this machine's own address no key is needed until one is made with
 `maestro keys create`.
 
+The plugin folders are watched: a library that appears there, changes or goes does so in the
+running gateway, and no stream is cut for it.
+
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
 one ends it at once.";
 
@@ -49,6 +53,7 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     let stop = stop_signal()?;
     let address = args.listen.unwrap_or_else(|| maestro.config().serve.listen.clone());
     let keyless = maestro.list_client_keys().await?.is_empty();
+    let watch = live::watch(&maestro, output);
     let server = Server::bind(maestro, &address, args.plaintext).await?;
     let url = format!("http://{}", server.address());
     let document = || Document::new().with("url", &url).with("keyless", &keyless);
@@ -57,6 +62,7 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
         output.note(&line);
     }
     let cut = server.run(stop).await;
+    drop(watch);
     if cut > 0 {
         output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
     }

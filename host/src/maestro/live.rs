@@ -17,6 +17,18 @@ impl Maestro {
     ///
     /// [`WatchError`] when the system does not let us.
     pub fn watch(&self) -> Result<Watch, WatchError> {
+        self.watch_and_tell(|_| ())
+    }
+
+    /// [Watches](Self::watch), and tells what came of each look at the folders that found anything.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`] when the system does not let us.
+    pub fn watch_and_tell(
+        &self,
+        tell: impl Fn(&Changes) + Send + 'static,
+    ) -> Result<Watch, WatchError> {
         let (weak, home) = (Arc::downgrade(&self.inner), self.home());
         let folders = self.inner.plugins.folders().iter().map(|folder| folder.path.clone());
         let files = vec![home.trusted(), home.quarantine()];
@@ -25,6 +37,7 @@ impl Maestro {
             let maestro = Self { inner };
             let unfinished = why == Why::News && {
                 let changes = maestro.reload_plugins();
+                tell(&changes);
                 changes.problems.iter().for_each(|problem| maestro.warn(problem));
                 changes.unfinished
             };
