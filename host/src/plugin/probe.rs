@@ -1,6 +1,6 @@
 //! The first load of unknown bytes, in a worker of their own, and what came of it.
 //!
-//! What loads is asked for each capability that it declares, with one step of each ([`honesty`]): of the
+//! What loads is asked for each capability that it declares, with one step of each: of the
 //! conformance suite that is what takes a millisecond and not a second, and what an installation asks.
 //! What is not there is said and kept, and the rest may be used.
 //!
