@@ -1,9 +1,8 @@
-//! Workers die: of what a plugin does, and of what others do to them. The guilty exchange ends, and no
-//! other shows it.
+//! Workers die of what others do to them, and no exchange shows it. Of what plugins do to them see
+//! `faults`.
 
 use std::{
     collections::BTreeSet,
-    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,14 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     ask::{Answer, begin, chat, finish, request, text_of},
-    harness::{Test, library, wait},
+    harness::{Test, wait},
     upstream::{Gate, PATIENCE, Reply, Upstream},
     worker::{kill, pid, plugin, words},
 };
-
-/// Budgets that a test can wait for. Processor time, because a busy machine takes none of it away.
-const TIGHT: &str =
-    "[plugins]\nstep_cpu_ms = 300\nstep_wall_ms = 20000\nmemory_mb = 256\nquarantine_after = 0\n";
 
 /// Asks for words one by one, a millisecond apart.
 fn slowly(said: &str) -> ChatRequest {
@@ -50,51 +45,6 @@ async fn all_whole(streams: Vec<(ChatStream, Answer)>, said: &str, while_: &str)
     }
 }
 
-/// The faults of `hostile` and what is said of each.
-const FAULTS: &[(&str, &str)] = &[
-    ("abrt", "it aborted"),
-    ("segv", "segmentation fault"),
-    ("deep", "segmentation fault"),
-    ("loop", "a step used more than 300 ms of processor time"),
-    ("naps", "forbidden system call `clock_nanosleep`"),
-    ("huge", "it aborted"),
-    // The C library forks with all signals blocked, so no handler names the call.
-    ("fork", "forbidden system call"),
-    ("open", "forbidden system call `openat`"),
-    ("sock", "forbidden system call `socket`"),
-    ("thrd", "forbidden system call"),
-    ("exit", "it exited with status 0"),
-    ("code", "forbidden system call `mmap`"),
-    ("kill", "forbidden system call `tgkill`"),
-    ("hush", "forbidden system call `rt_sigaction`"),
-    ("forg", "it sent a message "),
-    ("flud", "it aborted"),
-];
-
-#[test]
-fn a_fault_ends_its_own_exchange_and_no_other() {
-    let test = Test::new().plugin("hostile").config(TIGHT);
-    let maestro = test.maestro();
-    let said = words(12);
-    wait(async {
-        for (fault, how) in FAULTS {
-            let streams = under_way(&maestro, "hostile/m", &said).await;
-            let answer = chat(&maestro, "hostile/m", &[("fault", fault)]).await;
-            assert_eq!(answer.text(), "hello", "{fault}: what came before is delivered");
-            let expected =
-                format!("plugin `hostile` failed: the same input ended its worker twice: {how}");
-            let problem = answer.problem();
-            assert!(problem.starts_with(&expected), "{fault}: {problem}");
-            assert_eq!(answer.error.unwrap().exit_code(), 4);
-            all_whole(streams, &said, fault).await;
-        }
-        let panic = chat(&maestro, "hostile/m", &[("fault", "pnic")]).await.problem();
-        assert!(panic.starts_with("plugin `hostile` broke contract rule `never-panics`: stumbled"));
-    });
-    let worker = plugin(&maestro, "hostile").worker.unwrap();
-    assert_eq!(worker.crashes, 2 * FAULTS.len() as u64);
-}
-
 #[test]
 fn a_step_that_waits_for_ever_is_ended_by_the_clock() {
     let config = "[plugins]\nstep_wall_ms = 700\n";
@@ -110,38 +60,6 @@ fn a_step_that_waits_for_ever_is_ended_by_the_clock() {
         );
         all_whole(streams, &said, "wait").await;
     });
-}
-
-#[test]
-fn a_constructor_can_do_no_more_than_a_step() {
-    let bytes = fs::read(library("hostile")).unwrap();
-    let at = bytes.windows(16).position(|w| w == b"constructor=none").unwrap() + 12;
-    let said = words(8);
-    // Memory that is code is what the loader itself must have, so that waits for the second stage; and
-    // there is no exchange yet whose messages could be forged.
-    for (fault, how) in FAULTS.iter().filter(|(fault, _)| !["code", "forg"].contains(fault)) {
-        let mut bytes = bytes.clone();
-        bytes[at..at + 4].copy_from_slice(fault.as_bytes());
-        let test = Test::new().plugin("echo").write("plugins/hostile.so", bytes).config(TIGHT);
-        let maestro = test.maestro();
-        wait(async {
-            let streams = under_way(&maestro, "echo/echo", &said).await;
-            let answer = chat(&maestro, "hostile/m", &[]).await;
-            if *fault == "open" {
-                // The loader opens files too, but landlock has left none to open.
-                assert_eq!(answer.ok(), "hello");
-            } else {
-                let problem = answer.problem();
-                let expected = format!(
-                    "failed to load plugin `hostile`: it ended its worker while it was being \
-                     loaded: {how}"
-                );
-                assert!(problem.starts_with(&expected), "{fault}: {problem}");
-                assert_eq!(answer.error.unwrap().exit_code(), 4);
-            }
-            all_whole(streams, &said, fault).await;
-        });
-    }
 }
 
 #[test]

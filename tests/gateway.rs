@@ -1,6 +1,6 @@
 //! The gateway: the real `maestro serve` between hand-made clients and scripted upstreams.
 
-mod client;
+pub(crate) mod client;
 mod counting;
 mod guarding;
 mod keys;

@@ -268,6 +268,17 @@ impl Running {
         self.stderr.wait_until(|said| said.contains(text))
     }
 
+    /// Waits for a line on stderr that comes after so many bytes.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, after: usize, expected: &str) {
+        let is_there = |said: &str| {
+            let mut lines = said.get(after..).unwrap_or_default().lines();
+            lines.any(|line| line_matches(expected, line))
+        };
+        let said = self.stderr.wait_until(is_there);
+        assert!(is_there(&said), "it ended without saying `{expected}`: {said}");
+    }
+
     /// Returns what it has said on stderr so far.
     pub(crate) fn stderr_so_far(&self) -> String {
         self.stderr.wait(|_| true)

@@ -245,6 +245,65 @@ fn an_exchange_does_not_hold_its_generation_for_ever() {
 }
 
 #[test]
+fn in_process_an_exchange_ends_between_two_steps() {
+    let test =
+        Test::new().plugin("hostile").trusted("hostile").config("[plugins]\ndrain_ms = 50\n");
+    let host = Host::of(&test);
+    wait(async {
+        let slow = request("one two", &[("delay_ms", "100000000")]);
+        let mut old = begin(&host.maestro, "hostile/m", slow).await.unwrap();
+        assert_eq!(text_of(old.next().await), "one ");
+        assert_eq!(host.serving("hostile").unwrap().tier, "in-process");
+        rename_over(&test.plugin_path("hostile"), &build("hostile", 2));
+        host.wait_for("hostile", 2);
+        let mut answer = Answer { events: Vec::new(), error: None };
+        finish(old, &mut answer).await;
+        assert_eq!(
+            answer.problem(),
+            "plugin `hostile` failed: another generation took its place, and the time to end was over"
+        );
+        assert_eq!(chat(&host.maestro, "hostile/m", &[]).await.ok(), "hello");
+    });
+}
+
+#[test]
+fn a_generation_that_crashes_gives_its_place_back() {
+    let test = Test::new().plugin("hostile");
+    let host = Host::of(&test);
+    let hello = || wait(chat(&host.maestro, "hostile/m", &[])).ok();
+    assert_eq!(hello(), "hello");
+    rename_over(&test.plugin_path("hostile"), &build("hostile", 2));
+    host.wait_for("hostile", 2);
+    crash(&host, 3);
+    host.says(
+        "kept generation 1 of `hostile`; generation 2 failed to load: in quarantine since [..]",
+    );
+    until("its return", || host.serving("hostile").is_some_and(|p| p.generation == 1));
+    assert_eq!(hello(), "hello");
+
+    // Cleared, it is tried again, as a generation of its own.
+    assert!(host.maestro.release_plugin("hostile").unwrap());
+    assert_eq!(host.wait_for("hostile", 3).version, "0.0.2");
+    assert_eq!(hello(), "hello");
+}
+
+#[test]
+fn a_step_in_process_that_took_too_long_is_the_last_of_its_plugin() {
+    let config = "[plugins]\nstep_wall_ms = 1500\n";
+    let test = Test::new().plugin("hostile").trusted("hostile").config(config);
+    let maestro = test.maestro();
+    // It cannot be stopped, so it ends as if nothing were wrong.
+    let late = [("fault", "late-step")];
+    assert_eq!(wait(chat(&maestro, "hostile/m", &late)).ok(), "hello");
+    let problem = wait(chat(&maestro, "hostile/m", &[])).problem();
+    let expected = "failed to load plugin `hostile`: in quarantine since [..] GMT: a step in process \
+                    took [..] ms, at most 1500";
+    assert!(line_matches(expected, &problem), "{problem}");
+    let test = test.config("[plugins]\nquarantine_after = 0\n");
+    assert!(test.home().join("quarantine.json").exists());
+}
+
+#[test]
 fn no_stream_shows_that_its_plugin_was_replaced() {
     let swaps = std::env::var("MAESTRO_SWAPS").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
     let test = Test::new().plugin("hostile");
@@ -280,10 +339,21 @@ fn no_stream_shows_that_its_plugin_was_replaced() {
         let path = test.plugin_path("hostile");
         let builds: Vec<_> = (0..10).map(|n| build("hostile", n + 1)).collect();
         let swapping = tokio::task::spawn_blocking(move || {
+            // When all builds were there once, what is kept for each is.
+            let (warm, mut memory) = (swaps.min(20), 0);
+            let began = Instant::now();
             for n in 0..swaps {
+                if n == warm {
+                    memory = resident();
+                }
                 rename_over(&path, &builds[n % builds.len()]);
                 host.wait_for("hostile", n as u64 + 2);
             }
+            let each = began.elapsed().as_millis() / swaps.max(1) as u128;
+            eprintln!(
+                "{each} ms a swap, with 50 ms of quiet; resident {memory}, then {} KB",
+                resident()
+            );
             host
         });
         let swapped = tokio::time::timeout(patience, swapping).await;
@@ -299,6 +369,13 @@ fn no_stream_shows_that_its_plugin_was_replaced() {
     });
     eprintln!("{swaps} swaps under {streams} streams with {events} events");
     assert!(streams >= 50);
+}
+
+/// Returns how many kilobytes of this process are in memory.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 /// Crashes a plugin as often as it takes.

@@ -240,6 +240,30 @@ fn a_worker_that_was_idle_when_it_died_is_replaced_when_it_is_needed() {
 }
 
 #[test]
+fn what_a_long_answer_took_is_given_back() {
+    let test = Test::new().plugin("echo");
+    let maestro = test.maestro();
+    let memory = || plugin(&maestro, "echo").worker.unwrap().memory.unwrap();
+    wait(async {
+        assert_eq!(chat(&maestro, "echo/echo", &[]).await.ok(), "hello");
+        let before = memory();
+        for _ in 0..3 {
+            let mut answer = Answer { events: Vec::new(), error: None };
+            let asked = request(&words(200_000), &[]);
+            finish(begin(&maestro, "echo/echo", asked).await.unwrap(), &mut answer).await;
+            assert_eq!(answer.problem(), "");
+        }
+        let start = Instant::now();
+        // The end of an exchange is told to the worker, and not waited for.
+        while memory() > before + (16 << 20) {
+            assert!(start.elapsed() < PATIENCE, "{} before, {} after", before, memory());
+            tokio::task::yield_now().await;
+        }
+        eprintln!("{} KB before, {} KB after", before >> 10, memory() >> 10);
+    });
+}
+
+#[test]
 fn a_stream_that_is_dropped_cancels_and_says_the_last_word() {
     let gate = Gate::new();
     let upstream = Upstream::always(Reply::sse().event("one").wait(&gate).event("[DONE]"));

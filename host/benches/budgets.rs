@@ -118,7 +118,7 @@ fn library(name: &str) -> Arc<Library> {
         .expect("an empty configuration fits");
     let plugin = registry.plugins().next().expect("one plugin");
     match plugin.runtime().expect("it loads") {
-        Runtime::InProcess(library) => library,
+        Runtime::InProcess(resident) => Arc::clone(resident.library()),
         other => panic!("a bundled plugin runs in process, this one in {other:?}"),
     }
 }

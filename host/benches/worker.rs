@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use host::{
     config::Config,
     plugin::{
         Provenance,
+        generations::Generations,
         load::Stepped,
         registry::{Plugin, Registry},
         runtime::{Live, Runtime, block_on},
@@ -33,6 +34,7 @@ use plugin_api::{
 };
 
 const STARTS: usize = 40;
+const SWAPS: usize = 40;
 const STEPS: u32 = 20_000;
 const AT_ONCE: usize = 16;
 
@@ -94,6 +96,7 @@ fn main() {
         println!("{what:<40} {found:>9.2} {unit:<4} {goal}");
     };
     row("worker, from nothing to ready", median(millis(&starts)), "ms", "prototype 2");
+    row("known file to new generation serving", median(swaps(&library)), "ms", "< 50");
     row("step in process, there and back", here, "µs", "");
     row("step in a worker, there and back", there, "µs", "prototype 15-85");
     row("the same, sixteen at once", at_once, "µs", "prototype 6-8");
@@ -102,6 +105,47 @@ fn main() {
     row("the same, after an answer of 100 words", used as f64 / 1048576.0, "MB", "< 4");
     row("worker, its share of what is shared", proportional, "MB", "");
     row("worker, written by itself alone", private, "MB", "");
+}
+
+/// Puts one file in another's place, again and again, and returns how long it takes from a file that is
+/// complete and known to a generation that serves, in milliseconds: without the wait for quiet.
+fn swaps(library: &Path) -> Vec<f64> {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let plugins = home.path().join("plugins");
+    fs::create_dir(&plugins).expect("a folder");
+    let built = fs::read(library).expect("a plugin beside this benchmark");
+    let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")).into_bytes();
+    let at = built.windows(version.len()).position(|bytes| bytes == version);
+    let digit = at.expect("it names its version") + version.len() - 2;
+    let builds = [b'8', b'9'].map(|n| {
+        let mut build = built.clone();
+        build[digit] = n;
+        build
+    });
+    let (path, new) = (plugins.join("libecho.so"), home.path().join("new"));
+    let put = |build: &[u8]| {
+        fs::write(&new, build).expect("space for it");
+        fs::rename(&new, &path).expect("it is on the same file system");
+    };
+    put(&builds[0]);
+    let config = Config::default();
+    let mut terms = Terms::new(&config, Trust::default());
+    terms.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_maestro")));
+    let folders = vec![Folder { path: plugins, provenance: Provenance::User }];
+    let copies = home.path().join("copies");
+    let generations = Generations::discover(folders, copies, &config, &Arc::new(terms));
+    let generations = generations.expect("an empty configuration fits");
+    let first = Arc::clone(generations.now().plugins().next().expect("one plugin"));
+    block_on(first.start()).expect("it loads");
+    let times = (1..SWAPS + 3).map(|n| {
+        put(&builds[n % 2]);
+        let before = Instant::now();
+        let changes = generations.change(&config, None);
+        assert_eq!(changes.serving.len(), 1, "{changes:?}");
+        before.elapsed().as_secs_f64() * 1e3
+    });
+    // By then both were loaded once.
+    times.skip(2).collect()
 }
 
 /// Begins an answer of many words, one a step.

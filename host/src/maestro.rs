@@ -90,7 +90,7 @@ use crate::{
         runtime::block_on,
         scan,
         tier::Terms,
-        trust::Trust,
+        trust::{Trust, TrustError},
     },
     session::{
         KeySource, MigrationKeys, SessionError, Sessions, SqliteOptions, SqliteStore, Stamp, Store,
@@ -346,11 +346,27 @@ impl Maestro {
     ///
     /// [`Error::UnknownPlugin`], [`Error::Trust`].
     pub fn trust_plugin(&self, id: &str) -> Result<Trusted, Error> {
+        self.trust_plugin_with(id, &[])
+    }
+
+    /// [Trusts](Self::trust_plugin) the present bytes of a plugin, and lets them do what they declare
+    /// and may not do without the user's word.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPlugin`], [`Error::Trust`], also when it does not declare it.
+    pub fn trust_plugin_with(&self, id: &str, allow: &[Capability]) -> Result<Trusted, Error> {
         let judged = self.installed(id)?;
         let (plugin, hash) = (judged.manifest.id.clone(), judged.hash);
         let path = self.inner.home.trusted();
         let mut trust = Trust::read(&path)?;
         trust.pin(&plugin, &hash);
+        for capability in allow.iter().copied() {
+            if !judged.manifest.capabilities.contains(&capability) {
+                return Err(TrustError::NotDeclared { plugin, capability }.into());
+            }
+            trust.allow(&plugin, &hash, capability);
+        }
         trust.write(&path)?;
         Ok(Trusted { plugin, hash })
     }

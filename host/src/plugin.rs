@@ -10,7 +10,8 @@
 //! [`probe`] keeps what came of the first load, [`quarantine`] what crashes too often.
 //!
 //! [`tier`] decides where a library runs: trusted ones ([`trust`]) in this process, all others in a
-//! confined [`worker`]. [`runtime`] is what both have in common, for the driver.
+//! confined [`worker`]. [`runtime`] is what both have in common, for the driver;
+//! [`resident`] is the side of this process.
 
 pub mod development;
 pub mod generations;
@@ -22,6 +23,7 @@ pub mod object;
 pub mod probe;
 pub mod quarantine;
 pub mod registry;
+pub mod resident;
 pub mod runtime;
 pub mod scan;
 pub mod tier;

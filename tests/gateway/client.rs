@@ -12,37 +12,37 @@ use crate::{
 };
 
 /// A running gateway; killed when it is dropped.
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     running: Option<Running>,
-    pub(super) url: String,
+    pub(crate) url: String,
 }
 
 /// A whole answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Names in lowercase.
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 impl Gateway {
     /// Starts a gateway on a free port.
-    pub(super) fn start(test: &Test) -> Self {
+    pub(crate) fn start(test: &Test) -> Self {
         Self::start_with(test, &[])
     }
 
-    pub(super) fn start_with(test: &Test, more: &[&str]) -> Self {
+    pub(crate) fn start_with(test: &Test, more: &[&str]) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied());
         Self::of(test.begin(args, ""))
     }
@@ -79,16 +79,16 @@ impl Gateway {
         self.running.take().expect("it runs").wait()
     }
 
-    pub(super) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask("GET", path, headers, "")
     }
 
-    pub(super) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         self.ask("POST", path, &[], body)
     }
 
     /// Asks, and reads the answer to its end.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         method: &str,
         path: &str,
@@ -100,7 +100,7 @@ impl Gateway {
     }
 
     /// Asks, and leaves the answer to be read.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         method: &str,
         path: &str,
@@ -132,7 +132,7 @@ impl Gateway {
         connection
     }
 
-    pub(super) fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         self.try_connect().unwrap()
     }
 
@@ -142,19 +142,24 @@ impl Gateway {
         Ok(Connection { stream, read: Vec::new() })
     }
 
+    /// Returns its process.
+    pub(crate) fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
+    }
+
     /// Asks it to end.
-    pub(super) fn terminate(&self) {
-        self.running.as_ref().expect("it runs").terminate();
+    pub(crate) fn terminate(&self) {
+        self.running().terminate();
     }
 
     /// Stops it and returns what it said; it must end well.
-    pub(super) fn stop(self) -> Output {
+    pub(crate) fn stop(self) -> Output {
         self.terminate();
         self.end()
     }
 
     /// Waits for its end, which must be a good one.
-    pub(super) fn end(mut self) -> Output {
+    pub(crate) fn end(mut self) -> Output {
         let output = self.running.take().expect("it runs").wait();
         assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
         output
@@ -171,15 +176,15 @@ impl Drop for Gateway {
 }
 
 /// A connection to a gateway.
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Connection {
     /// Reads until a text has come.
     #[track_caller]
-    pub(super) fn read_until(&mut self, text: &str) {
+    pub(crate) fn read_until(&mut self, text: &str) {
         let mut buffer = [0; 4096];
         while !String::from_utf8_lossy(&self.read).contains(text) {
             let read = self.stream.read(&mut buffer).unwrap();
@@ -210,14 +215,14 @@ impl Connection {
     }
 
     /// Reads to the end of the connection.
-    pub(super) fn finish(&mut self) -> Answer {
+    pub(crate) fn finish(&mut self) -> Answer {
         // A reset after the answer is one that came too early for our long body.
         let _ = self.stream.read_to_end(&mut self.read);
         parse(&self.read)
     }
 
     /// Goes away.
-    pub(super) fn leave(self) {
+    pub(crate) fn leave(self) {
         self.stream.shutdown(Shutdown::Both).unwrap();
     }
 }

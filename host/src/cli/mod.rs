@@ -22,6 +22,7 @@ mod env;
 mod failure;
 mod keys;
 mod launch;
+mod live;
 mod log;
 mod login;
 mod models;

@@ -11,7 +11,7 @@ use crate::{
         Outcome,
         env::Settings,
         failure::Failure,
-        log,
+        live, log,
         output::{Document, Output},
     },
     gateway::Server,
@@ -47,6 +47,9 @@ Beyond this machine it listens only with client keys, and with a certificate (`c
 `[serve.tls]`, read again when they change) or `--plaintext`. `unix:PATH` is a socket for this user
 alone. Sockets that a service manager has opened (LISTEN_FDS) are taken unless `--listen` is given.
 
+The plugin folders are watched: a library that appears there, changes or goes does so in the
+running gateway, and no stream is cut for it.
+
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
 one ends it at once. SIGHUP has it look at plugins and certificate again.";
 
@@ -74,8 +77,7 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     for line in banner(&url, keyless) {
         output.note(&line);
     }
-    // Without it the gateway serves what it found at its start, which is better than nothing.
-    let _watch = maestro.watch().inspect_err(|error| output.warn(&error.to_string()));
+    let _watch = live::watch(&maestro, output);
     let certificate = Arc::new(server.certificate());
     let reloading = tokio::spawn(async move {
         while reload.recv().await.is_some() {

@@ -107,7 +107,7 @@ pub enum ExchangeError {
         /// What happened.
         detail: String,
     },
-    /// The plugin's worker ended and could not be replaced for this exchange.
+    /// What the exchange ran in ended, and nothing could take its place.
     #[error("plugin `{plugin}` failed")]
     Worker {
         /// The plugin.
@@ -158,6 +158,8 @@ enum Happened {
     Head(Result<Answer, TransportError>),
     Chunk(Result<Option<Bytes>, TransportError>),
     Woken,
+    /// Its plugin was replaced, and the time to end was over.
+    Retired,
     Nothing,
 }
 
@@ -235,7 +237,19 @@ impl Driver {
                 self.answered().await;
                 continue;
             }
-            match self.happens().await {
+            let resident = self.live.resident().cloned();
+            let retired = async {
+                match &resident {
+                    Some(resident) => resident.until_retired().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let happened = tokio::select! {
+                biased;
+                () = retired => Happened::Retired,
+                happened = self.happens() => happened,
+            };
+            match happened {
                 Happened::Head(Ok(answer)) => {
                     let (status, headers) = (answer.status, answer.headers.clone());
                     debug!(provider = self.provider, status, "answer");
@@ -281,6 +295,7 @@ impl Driver {
                     self.wake = None;
                     self.step(&Input::Tick, &PackedOpening::default());
                 }
+                Happened::Retired => self.broke(Broken::Retired),
                 Happened::Nothing => {
                     let detail = "neither a request nor a time to wait for";
                     self.violate(Violation::new(Rule::NeverStalls, detail));
@@ -342,12 +357,7 @@ impl Driver {
         match &mut self.live {
             Live::InProcess(live) => {
                 let mut stepped = std::mem::take(&mut self.stepped);
-                let started = Instant::now();
                 live.step(now, input, opening, &mut stepped);
-                let took = started.elapsed();
-                if took > LONG_STEP {
-                    warn!(plugin = self.plugin, ms = took.as_millis(), "a step took too long");
-                }
                 self.take(stepped);
             }
             Live::Worker(live) => {
@@ -372,13 +382,16 @@ impl Driver {
                 warn!(plugin = self.plugin, %source, "nobody reads along any more");
                 self.relayed();
             }
-            Err(source) => {
-                self.over = true;
-                self.upstream = Upstream::None;
-                let plugin = self.plugin.clone();
-                self.ready.push_back(Err(ExchangeError::Worker { plugin, source }));
-            }
+            Err(source) => self.broke(source),
         }
+    }
+
+    /// Ends the exchange, which its plugin cannot go on with.
+    fn broke(&mut self, source: Broken) {
+        self.over = true;
+        self.upstream = Upstream::None;
+        let plugin = self.plugin.clone();
+        self.ready.push_back(Err(ExchangeError::Worker { plugin, source }));
     }
 
     /// Does what a step asked.
@@ -635,9 +648,6 @@ const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
 /// Most requests that an exchange may send.
 const MAX_REQUESTS: u32 = 256;
-
-/// How long a step in process may take before it is reported. It cannot be stopped.
-const LONG_STEP: Duration = Duration::from_secs(5);
 
 /// Longest time that an exchange may ask to wait.
 const MAX_WAIT: Duration = Duration::from_secs(3600);

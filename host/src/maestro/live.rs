@@ -25,6 +25,18 @@ impl Maestro {
     ///
     /// [`WatchError`] when the system does not let us.
     pub fn watch(&self) -> Result<Watch, WatchError> {
+        self.watch_and_tell(|_| ())
+    }
+
+    /// [Watches](Self::watch), and tells what came of each look at the folders that found anything.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`] when the system does not let us.
+    pub fn watch_and_tell(
+        &self,
+        tell: impl Fn(&Changes) + Send + 'static,
+    ) -> Result<Watch, WatchError> {
         let (weak, home) = (Arc::downgrade(&self.inner), self.home());
         let folders = self.inner.plugins.folders().iter().map(|folder| folder.path.clone());
         let files = vec![home.trusted(), home.quarantine(), home.config_file()];
@@ -39,6 +51,7 @@ impl Maestro {
             let unfinished = (why == Why::News || ended()) && {
                 maestro.reload_config_or_warn();
                 let changes = maestro.reload_plugins();
+                tell(&changes);
                 changes.problems.iter().for_each(|problem| maestro.warn(problem));
                 changes.unfinished
             };

@@ -275,6 +275,8 @@ pub struct PluginInfo {
     pub state: &'static str,
     /// Why it is withheld.
     pub withheld: Option<Withheld>,
+    /// What it declares and did not do when it was loaded for the first time.
+    pub broken: Vec<String>,
     /// Whether it is loaded; it is when it is first asked.
     pub loaded: bool,
 }
@@ -317,6 +319,7 @@ impl PluginInfo {
             generation: plugin.generation,
             state: if withheld.is_some() { "quarantined" } else { "serving" },
             withheld,
+            broken: plugin.broken(),
             loaded: plugin.is_loaded(),
         }
     }

@@ -47,6 +47,15 @@ struct Memory {
     last: BTreeMap<String, u64>,
     /// What was said of the files as they are, so that it is said once.
     said: HashSet<String>,
+    /// What served before the present generation of each plugin, and served well.
+    good: BTreeMap<String, Good>,
+}
+
+/// A generation that served well, to go back to.
+#[derive(Clone, Debug)]
+struct Good {
+    judged: Judged,
+    generation: u64,
 }
 
 /// A plugin that is in no registry any more.
@@ -62,10 +71,25 @@ struct Draining {
 pub struct Changes {
     /// Which generations serve now that did not before, as plugin and number.
     pub serving: Vec<(String, u64)>,
+    /// Which plugins are not there any more.
+    pub gone: Vec<String>,
     /// What could not be taken, a line each; what was said before of the same file is left out.
     pub problems: Vec<String>,
     /// Whether a file was still being written, so that looking again soon may help.
     pub unfinished: bool,
+}
+
+impl Changes {
+    /// Says what changed for the better or as it was wanted, a line each; what went wrong stands in
+    /// [`problems`](Self::problems).
+    #[must_use]
+    pub fn news(&self) -> Vec<String> {
+        let serving = self
+            .serving
+            .iter()
+            .map(|(id, generation)| format!("generation {generation} of `{id}` serves"));
+        serving.chain(self.gone.iter().map(|id| format!("`{id}` is gone"))).collect()
+    }
 }
 
 /// How long exchanges may go on with a generation that was replaced, unless the configuration says
@@ -148,6 +172,7 @@ impl Generations {
     /// Loads and so may take a while; requests are served meanwhile.
     pub fn change(&self, config: &Config, trust: Option<Trust>) -> Changes {
         let mut memory = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = &mut *memory;
         let before = self.now();
         let terms = match trust {
             Some(trust) if trust != before.terms().trust => {
@@ -159,6 +184,7 @@ impl Generations {
             before: &before,
             terms,
             config,
+            good: &memory.good,
             changes: Changes::default(),
             said: Vec::new(),
         };
@@ -175,8 +201,23 @@ impl Generations {
             registry.plugin(plugin.id.as_str()).is_some_and(|other| Arc::ptr_eq(other, plugin))
         };
         for plugin in after.plugins().filter(|plugin| !is_in(&before, plugin)) {
-            memory.last.insert(plugin.id.to_string(), plugin.generation);
+            let last = memory.last.entry(plugin.id.to_string()).or_default();
+            *last = plugin.generation.max(*last);
             changes.serving.push((plugin.id.to_string(), plugin.generation));
+        }
+        let absent = before.plugins().filter(|plugin| after.plugin(plugin.id.as_str()).is_none());
+        changes.gone.extend(absent.map(|plugin| plugin.id.to_string()));
+        for plugin in before.plugins().filter(|plugin| !is_in(&after, plugin)) {
+            let id = plugin.id.as_str();
+            match after.plugin(id) {
+                None => _ = memory.good.remove(id),
+                Some(next) if next.judged.hash != plugin.judged.hash && plugin.is_known_good() => {
+                    let good =
+                        Good { judged: plugin.judged.clone(), generation: plugin.generation };
+                    memory.good.insert(id.to_owned(), good);
+                }
+                Some(_) => {}
+            }
         }
         let until = Instant::now() + self.drain;
         let gone = before.plugins().filter(|plugin| !is_in(&after, plugin));
@@ -240,6 +281,7 @@ struct Change<'a> {
     before: &'a Registry,
     terms: Arc<Terms>,
     config: &'a Config,
+    good: &'a BTreeMap<String, Good>,
     changes: Changes,
     /// All that is to be said of the files as they are.
     said: Vec<String>,
@@ -259,8 +301,12 @@ impl<'a> Change<'a> {
             && former.judged.hash == judged.hash
             && former.judged.path == judged.path
             && former.trusted == self.terms.trusts(&judged)
+            && former.handles_secrets == self.terms.lets_handle_secrets(&judged)
             && self.terms.tier(&judged).is_ok_and(|tier| tier == former.tier)
         {
+            if self.good_before(former).is_some() {
+                self.terms.quarantine.check(&judged.hash)?;
+            }
             return Ok(Arc::clone(former));
         }
         self.terms.verdicts.check(&judged.hash)?;
@@ -279,6 +325,23 @@ impl<'a> Change<'a> {
         Ok(Arc::new(plugin))
     }
 
+    /// Returns what served well before a plugin that serves now, if it can serve again.
+    fn good_before(&self, present: &Plugin) -> Option<&'a Good> {
+        let good = self.good.get(present.id.as_str())?;
+        let Judged { path, hash, copy, .. } = &good.judged;
+        let whole = *path == present.judged.path && copy.is_file();
+        (whole && self.terms.quarantine.check(hash).is_ok()).then_some(good)
+    }
+
+    /// Returns to the generation before one that is withheld because it crashes.
+    fn go_back(&mut self, present: &Plugin, why: &RefusalError) -> Option<Arc<Plugin>> {
+        if !matches!(why, RefusalError::Quarantined { .. }) || present.withheld().is_none() {
+            return None;
+        }
+        let Good { judged, generation } = self.good_before(present)?.clone();
+        Plugin::new(judged, &self.terms, generation).ok().map(Arc::new)
+    }
+
     /// Returns the plugin that served from a file.
     fn at(&self, path: &Path) -> Option<&'a Arc<Plugin>> {
         self.before.plugins().find(|plugin| plugin.judged.path == path)
@@ -291,10 +354,10 @@ impl<'a> Change<'a> {
             plugin.judged.path == path || plugin.judged.path.parent() == Some(&path)
         };
         let kept: Vec<_> = self.before.plugins().filter(of).cloned().collect();
-        for former in &kept {
-            self.keep(former, &error);
-            let path = former.judged.path.clone();
-            candidates.push(Candidate { path, offer: Ok(Arc::clone(former)) });
+        for present in &kept {
+            let good = self.go_back(present, &error).unwrap_or_else(|| Arc::clone(present));
+            self.keep(&good, &error);
+            candidates.push(Candidate { path: good.judged.path.clone(), offer: Ok(good) });
         }
         if kept.is_empty() {
             candidates.push(Candidate { path, offer: Err(error) });

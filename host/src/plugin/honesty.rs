@@ -49,6 +49,13 @@ pub async fn check(plugin: &Plugin, runtime: &Runtime) -> Vec<Check> {
     checks
 }
 
+/// Names the capabilities that are declared and not there, with what was found instead.
+pub async fn broken(plugin: &Plugin, runtime: &Runtime) -> Vec<String> {
+    let checks = check(plugin, runtime).await.into_iter();
+    let broken = checks.filter(|check| !check.passed);
+    broken.map(|check| format!("{}: {}", check.what, check.detail.unwrap_or_default())).collect()
+}
+
 /// Runs the start of an operation; says why it is not there, if it is not.
 async fn refusal(runtime: &Runtime, instance: &Instance, operation: Operation) -> Option<String> {
     let opening = match (Opening { instance: instance.clone(), operation }).pack() {

@@ -1,5 +1,9 @@
 //! The first load of unknown bytes, in a worker of their own, and what came of it.
 //!
+//! What loads is asked for each capability that it declares, with one step of each: of the
+//! conformance suite that is what takes a millisecond and not a second, and what an installation asks.
+//! What is not there is said and kept, and the rest may be used.
+//!
 //! A verdict holds for the bytes, the build of the host and the contract. Failures are kept too, so that
 //! a library that ends its worker while it is loaded does that once and not at every start.
 
@@ -13,7 +17,7 @@ use std::{
 
 use plugin_api::CONTRACT_VERSION;
 use serde::{Deserialize, Serialize};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{RefusalError, judge::write_private};
 
@@ -30,6 +34,9 @@ pub struct Verdicts {
 struct Verdict {
     plugin: String,
     failure: Option<Failure>,
+    /// What it declares and does not do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<String>,
 }
 
 /// Why some bytes could not be loaded.
@@ -80,9 +87,15 @@ impl Verdicts {
         Err(RefusalError::Probed { problem, hint })
     }
 
-    /// Keeps what came of loading some bytes, if that says something about them and not about the
-    /// machine.
-    pub fn keep(&self, plugin: &str, hash: &str, loaded: &Result<(), RefusalError>) {
+    /// Returns what some bytes declare and do not do.
+    #[must_use]
+    pub fn broken(&self, hash: &str) -> Vec<String> {
+        self.known().get(hash).map(|verdict| verdict.broken.clone()).unwrap_or_default()
+    }
+
+    /// Keeps what came of loading some bytes and asking them what they declare, if that says something
+    /// about them and not about the machine.
+    pub fn keep(&self, plugin: &str, hash: &str, loaded: &Result<Vec<String>, RefusalError>) {
         if self.passed(hash) || loaded.as_ref().is_err_and(|error| !is_of_the_bytes(error)) {
             return;
         }
@@ -90,7 +103,11 @@ impl Verdicts {
             .as_ref()
             .err()
             .map(|error| Failure { problem: super::one_line(error), hint: error.hint() });
-        let verdict = Verdict { plugin: plugin.to_owned(), failure };
+        let broken = loaded.as_ref().ok().cloned().unwrap_or_default();
+        if !broken.is_empty() {
+            warn!(plugin, broken = broken.join("; "), "does not do what it declares");
+        }
+        let verdict = Verdict { plugin: plugin.to_owned(), failure, broken };
         self.change(|known| {
             known.insert(hash.to_owned(), verdict);
         });
@@ -156,11 +173,12 @@ mod tests {
         let verdicts = Verdicts::open(dir.path());
         let crashed = Err(RefusalError::Crashed { how: "it aborted".into() });
         let machine = Err(RefusalError::Worker { problem: "no memory".into() });
-        verdicts.keep("good", "1", &Ok(()));
+        verdicts.keep("good", "1", &Ok(vec!["embeddings/1".into()]));
         verdicts.keep("good", "1", &crashed);
         verdicts.keep("bad", "2", &crashed);
         verdicts.keep("unlucky", "3", &machine);
         let next = Verdicts::open(dir.path());
+        assert_eq!(next.broken("1"), ["embeddings/1"]);
         assert!(next.passed("1") && !next.passed("2") && !next.passed("3"));
         next.check("3").unwrap();
         let error = next.check("2").unwrap_err();

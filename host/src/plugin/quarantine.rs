@@ -7,15 +7,18 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{RefusalError, judge::write_private};
+use super::{RefusalError, judge::write_private, trust::is_of_others};
 
 /// The list, shared by all who load plugins.
 #[derive(Debug)]
@@ -92,8 +95,18 @@ impl Quarantine {
 
     fn read_into(&self, list: &mut List) {
         let Some(path) = &self.path else { return };
-        let json = match fs::read(path) {
-            Ok(json) => json,
+        let read = fs::File::open(path).and_then(|mut file| {
+            let mut json = Vec::new();
+            let foreign = is_of_others(&file.metadata()?);
+            file.read_to_end(&mut json)?;
+            Ok((json, foreign))
+        });
+        let json = match read {
+            Ok((json, false)) => json,
+            Ok((_, true)) => {
+                warn!(path = %path.display(), "the quarantine may be written by others, and is not believed");
+                return;
+            }
             Err(error) => {
                 if error.kind() == std::io::ErrorKind::NotFound {
                     *list = List::default();
@@ -105,6 +118,17 @@ impl Quarantine {
             Ok(read) => *list = read,
             Err(error) => warn!(%error, path = %path.display(), "the quarantine cannot be read"),
         }
+    }
+
+    /// Keeps other processes from changing the list until it is dropped. Where no lock can be had, the
+    /// list cannot be written either, and what is known here counts.
+    fn lock(&self) -> Option<fs::File> {
+        let path = self.path.as_ref()?.with_extension("lock");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent()?).ok()?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
+        Some(file)
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -148,7 +172,28 @@ impl Quarantine {
         if self.limit == 0 {
             return;
         }
+        self.record(plugin, hash, how, signal, now_s, false);
+    }
+
+    /// Withholds bytes at once, for what must not happen a second time.
+    pub fn withhold(&self, plugin: &str, hash: &str, how: &str) {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.limit > 0 {
+            self.record(plugin, hash, how, None, now_s, true);
+        }
+    }
+
+    fn record(
+        &self,
+        plugin: &str,
+        hash: &str,
+        how: &str,
+        signal: Option<&str>,
+        now_s: u64,
+        at_once: bool,
+    ) {
         let mut list = self.list();
+        let _lock = self.lock();
         // Crashes of programs that run for one request count together.
         self.read_into(&mut list);
         list.version = VERSION;
@@ -164,7 +209,7 @@ impl Quarantine {
         });
         record.crashes_s.push(now_s);
         let crashes = u32::try_from(record.crashes_s.len()).unwrap_or(u32::MAX);
-        if crashes >= self.limit && record.withheld.is_none() {
+        if (at_once || crashes >= self.limit) && record.withheld.is_none() {
             warn!(plugin, how, "quarantined");
             record.withheld = Some(Withheld {
                 plugin: plugin.to_owned(),
@@ -187,6 +232,7 @@ impl Quarantine {
     /// When the list cannot be written; then nothing is let go.
     pub fn clear(&self, plugin: &str) -> std::io::Result<usize> {
         let mut list = self.list();
+        let _lock = self.lock();
         self.read_into(&mut list);
         let mut cleared = list.clone();
         cleared.plugins.retain(|_, record| record.plugin != plugin);
@@ -210,10 +256,13 @@ impl std::fmt::Display for Withheld {
         let since = UNIX_EPOCH + Duration::from_secs(self.since_s.min(MAX_DATE_S));
         let since = httpdate::fmt_http_date(since);
         let (crashes, reason) = (self.crashes, &self.reason);
-        write!(
-            f,
-            "in quarantine since {since}: it crashed {crashes} times, the last time with: {reason}"
-        )?;
+        match crashes {
+            1 => write!(f, "in quarantine since {since}: {reason}")?,
+            _ => write!(
+                f,
+                "in quarantine since {since}: it crashed {crashes} times, the last time with: {reason}"
+            )?,
+        }
         match &self.signal {
             Some(signal) => write!(f, " ({signal})"),
             None => Ok(()),
@@ -256,6 +305,46 @@ mod tests {
         assert_eq!(other.clear("acme").unwrap(), 1);
         quarantine.read_again();
         assert_eq!(quarantine.withheld(), []);
+    }
+
+    #[test]
+    fn no_crash_is_lost_where_many_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("quarantine.json");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let one = Quarantine::open(path.clone(), 1000);
+                scope.spawn(move || {
+                    (0..25).for_each(|_| one.crashed_at("acme", "a", "it aborted", None, 7));
+                });
+            }
+        });
+        let all = Quarantine::open(path, 101);
+        assert_eq!(all.list().plugins["a"].crashes_s.len(), 100);
+        all.crashed_at("acme", "a", "it aborted", None, 7);
+        assert_eq!(all.withheld()[0].crashes, 101);
+    }
+
+    #[test]
+    fn a_list_that_others_may_write_is_not_believed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("quarantine.json");
+        Quarantine::open(path.clone(), 1).crashed("acme", "a", "it aborted", None);
+        let read = || Quarantine::open(path.clone(), 1).withheld().len();
+        assert_eq!(read(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(read(), 0);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read(), 1);
+    }
+
+    #[test]
+    fn what_must_not_happen_again_is_withheld_at_once() {
+        let quarantine = Quarantine::default();
+        quarantine.withhold("acme", "a", "a step in process took 9 ms, at most 5");
+        let why = quarantine.check("a").unwrap_err().to_string();
+        assert!(why.ends_with(" GMT: a step in process took 9 ms, at most 5"), "{why}");
     }
 
     #[test]

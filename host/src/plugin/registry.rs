@@ -19,10 +19,11 @@ use plugin_api::{
 use serde_json::Value;
 
 use super::{
-    Provenance, Refusal, RefusalError,
+    Provenance, Refusal, RefusalError, honesty,
     judge::{Judge, Judged},
     load::Library,
     quarantine::{Quarantine, Withheld},
+    resident::Resident,
     runtime::Runtime,
     scan::{Folder, scan},
     tier::{Terms, Tier},
@@ -56,6 +57,8 @@ pub struct Plugin {
     pub tier: Tier,
     /// Whether the user trusts it.
     pub trusted: bool,
+    /// Whether it asks for secrets and the user agreed.
+    pub handles_secrets: bool,
     /// Which of the copies that this host has had of it, from 1.
     pub generation: u64,
     terms: Arc<Terms>,
@@ -406,8 +409,14 @@ fn make(
         }
         None => {}
     }
+    let mut capabilities = declared.capabilities_of(&manifest);
+    if !plugin.handles_secrets {
+        // Without the user's word it is never asked for what it would need a secret for.
+        let secret = [Capability::OAuth, Capability::HandlesSecrets];
+        capabilities.retain(|capability| !secret.contains(capability));
+    }
     Ok(Provider {
-        capabilities: declared.capabilities_of(&manifest),
+        capabilities,
         configured: config.is_some(),
         route: Route {
             origins,
@@ -567,8 +576,9 @@ impl Plugin {
         let id = PluginId::new(judged.manifest.id.clone())
             .map_err(|error| RefusalError::WrongManifest { problem: error.to_string() })?;
         let (tier, trusted) = (terms.tier(&judged)?, terms.trusts(&judged));
-        let terms = Arc::clone(terms);
-        Ok(Self { id, judged, tier, trusted, generation, terms, runtime: Mutex::default() })
+        let handles_secrets = terms.lets_handle_secrets(&judged);
+        let (terms, runtime) = (Arc::clone(terms), Mutex::default());
+        Ok(Self { id, judged, tier, trusted, handles_secrets, generation, terms, runtime })
     }
 
     /// Loads the library, once, where it runs: maps it, or plans its worker, which
@@ -584,7 +594,12 @@ impl Plugin {
         }
         let judged = &self.judged;
         let loaded = match self.tier {
-            Tier::InProcess => Runtime::InProcess(Arc::new(Library::load(judged.clone())?)),
+            Tier::InProcess => {
+                let library = Arc::new(Library::load(judged.clone())?);
+                let quarantine = Arc::clone(&self.terms.quarantine);
+                let wall = self.terms.budgets.step_wall;
+                Runtime::InProcess(Arc::new(Resident::new(library, quarantine, wall)))
+            }
             Tier::Worker { must_be_confined } => {
                 let quarantine = Some(Arc::clone(&self.terms.quarantine));
                 Runtime::Worker(Arc::new(self.worker(must_be_confined, quarantine)?))
@@ -610,9 +625,7 @@ impl Plugin {
         }
         let runtime = self.runtime()?;
         if let Runtime::Worker(worker) = &runtime {
-            let loaded = worker.ready().await;
-            terms.verdicts.keep(self.id.as_str(), hash, &loaded);
-            loaded?;
+            self.learn(worker.ready().await, &runtime).await?;
         }
         Ok(runtime)
     }
@@ -631,14 +644,40 @@ impl Plugin {
         let must_be_confined =
             matches!(self.tier, Tier::Worker { must_be_confined } if must_be_confined);
         let loaded = match self.worker(must_be_confined, None) {
-            Ok(worker) => worker.ready().await,
+            Ok(worker) => {
+                let worker = Arc::new(worker);
+                self.learn(worker.ready().await, &Runtime::Worker(Arc::clone(&worker))).await
+            }
             Err(error) => Err(error),
         };
-        terms.verdicts.keep(self.id.as_str(), hash, &loaded);
         match loaded {
             Err(RefusalError::Worker { .. }) if self.tier == Tier::InProcess => Ok(()),
             loaded => loaded,
         }
+    }
+
+    /// Keeps what came of a first load, and of asking what loaded for all that it declares.
+    async fn learn(
+        &self,
+        loaded: Result<(), RefusalError>,
+        runtime: &Runtime,
+    ) -> Result<(), RefusalError> {
+        let (verdicts, hash) = (&self.terms.verdicts, &self.judged.hash);
+        if loaded.is_ok() && verdicts.passed(hash) {
+            return Ok(());
+        }
+        let learnt = match loaded {
+            Ok(()) => Ok(honesty::broken(self, runtime).await),
+            Err(error) => Err(error),
+        };
+        verdicts.keep(self.id.as_str(), hash, &learnt);
+        learnt.map(drop)
+    }
+
+    /// Returns what it declares and did not do when it was loaded for the first time.
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        self.terms.verdicts.broken(&self.judged.hash)
     }
 
     fn worker(
@@ -656,16 +695,26 @@ impl Plugin {
         self.judged.provenance == Provenance::Development
     }
 
+    /// Reports whether it was loaded and did nothing for which it would be withheld.
+    #[must_use]
+    pub fn is_known_good(&self) -> bool {
+        let loaded = self.is_loaded() || self.terms.verdicts.passed(&self.judged.hash);
+        loaded && self.withheld().is_none()
+    }
+
     /// Returns why it is withheld, if it is.
     #[must_use]
     pub fn withheld(&self) -> Option<Withheld> {
         self.terms.quarantine.holds(&self.judged.hash)
     }
 
-    /// Ends its worker although exchanges still run in it. In process they go on to their end.
+    /// Ends the exchanges that still run in it: with their worker, or, in process, each when its
+    /// step is over.
     pub fn retire(&self) {
-        if let Some(Runtime::Worker(worker)) = &*self.locked() {
-            worker.retire();
+        match &*self.locked() {
+            Some(Runtime::Worker(worker)) => worker.retire(),
+            Some(Runtime::InProcess(resident)) => resident.retire(),
+            None => {}
         }
     }
 

@@ -15,7 +15,8 @@ use plugin_api::{
 };
 
 use super::{
-    load::{Library, LiveExchange, Stepped},
+    load::Stepped,
+    resident::{Resident, ResidentExchange},
     worker::{Broken, Worker, WorkerExchange},
 };
 
@@ -24,7 +25,7 @@ use super::{
 #[non_exhaustive]
 pub enum Runtime {
     /// This process.
-    InProcess(Arc<Library>),
+    InProcess(Arc<Resident>),
     /// A child process.
     Worker(Arc<Worker>),
 }
@@ -34,7 +35,7 @@ impl Runtime {
     #[must_use]
     pub fn open(&self) -> Live {
         match self {
-            Self::InProcess(library) => Live::InProcess(library.open()),
+            Self::InProcess(resident) => Live::InProcess(resident.open()),
             Self::Worker(worker) => Live::Worker(worker.open()),
         }
     }
@@ -45,7 +46,7 @@ impl Runtime {
 #[non_exhaustive]
 pub enum Live {
     /// In this process: a step is over when it returns.
-    InProcess(LiveExchange),
+    InProcess(ResidentExchange),
     /// In a worker: an input is given, its answer comes later.
     Worker(WorkerExchange),
     /// Nowhere any more.
@@ -75,6 +76,15 @@ impl Live {
                 live.answer(into).await
             }
             Self::Closed => Err(Broken::Lost { problem: "it was closed".into() }),
+        }
+    }
+
+    /// Returns what ends it between two steps, where it runs in this process.
+    #[must_use]
+    pub fn resident(&self) -> Option<&Arc<Resident>> {
+        match self {
+            Self::InProcess(live) => Some(live.resident()),
+            Self::Worker(_) | Self::Closed => None,
         }
     }
 

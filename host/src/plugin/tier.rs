@@ -101,6 +101,15 @@ impl Terms {
             || self.trust.holds(&judged.manifest.id, &judged.hash)
     }
 
+    /// Reports whether a library asks for secrets and the user agreed to give it some.
+    #[must_use]
+    pub fn lets_handle_secrets(&self, judged: &Judged) -> bool {
+        let capability = Capability::HandlesSecrets;
+        let (manifest, hash) = (&judged.manifest, &judged.hash);
+        manifest.capabilities.contains(&capability)
+            && self.trust.allows(&manifest.id, hash, capability)
+    }
+
     /// Decides where a library runs.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 //! `trusted.json` in the data folder. A file that changed is not the one that was trusted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+use plugin_api::capability::Capability;
 use serde::{Deserialize, Serialize};
 
 use super::judge::write_private;
@@ -20,6 +21,16 @@ pub struct Trust {
     version: u32,
     /// Hash by plugin id.
     trusted: BTreeMap<String, String>,
+    /// What a plugin may do beyond that, by its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    allowed: BTreeMap<String, Allowed>,
+}
+
+/// What some bytes may do because the user said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Allowed {
+    hash: String,
+    capabilities: BTreeSet<String>,
 }
 
 /// Why the list cannot be used.
@@ -42,6 +53,14 @@ pub enum TrustError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A plugin does not ask for what it is allowed.
+    #[error("plugin `{plugin}` does not declare `{capability}`")]
+    NotDeclared {
+        /// The plugin.
+        plugin: String,
+        /// The capability.
+        capability: Capability,
+    },
     /// Others could have written it.
     #[error("`{}` may be written by others", .path.display())]
     Writable {
@@ -58,6 +77,9 @@ impl TrustError {
             Self::Io { .. } => "check the file's permissions".into(),
             Self::Form { path, .. } => {
                 format!("remove `{}` and trust your plugins again", path.display())
+            }
+            Self::NotDeclared { plugin, .. } => {
+                format!("`maestro plugin inspect {plugin}` shows what it declares")
             }
             Self::Writable { path } => {
                 format!("look at it, then run `chmod 600 {}`", path.display())
@@ -81,8 +103,7 @@ impl Trust {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(failed(error)),
         };
-        let own = rustix::process::geteuid().as_raw();
-        if metadata.mode() & 0o022 != 0 || ![0, own].contains(&metadata.uid()) {
+        if is_of_others(&metadata) {
             return Err(TrustError::Writable { path: path.to_owned() });
         }
         let json = fs::read(path).map_err(failed)?;
@@ -96,7 +117,7 @@ impl Trust {
     ///
     /// [`TrustError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), TrustError> {
-        let list = Self { version: VERSION, trusted: self.trusted.clone() };
+        let list = Self { version: VERSION, ..self.clone() };
         let json = serde_json::to_vec_pretty(&list).unwrap_or_default();
         write_private(path, &json)
             .map_err(|source| TrustError::Io { path: path.to_owned(), source })
@@ -113,10 +134,33 @@ impl Trust {
         self.trusted.insert(plugin.to_owned(), hash.to_owned());
     }
 
-    /// Trusts a plugin no more; reports whether it was trusted.
+    /// Lets these bytes of this plugin, and no others of it, do what needs the user's word.
+    pub fn allow(&mut self, plugin: &str, hash: &str, capability: Capability) {
+        let allowed = self.allowed.entry(plugin.to_owned()).or_default();
+        if allowed.hash != hash {
+            *allowed = Allowed { hash: hash.to_owned(), ..Allowed::default() };
+        }
+        allowed.capabilities.insert(capability.to_string());
+    }
+
+    /// Reports whether the user let these bytes of this plugin do something.
+    #[must_use]
+    pub fn allows(&self, plugin: &str, hash: &str, capability: Capability) -> bool {
+        let allowed = self.allowed.get(plugin).filter(|allowed| allowed.hash == hash);
+        allowed.is_some_and(|allowed| allowed.capabilities.contains(capability.as_str()))
+    }
+
+    /// Trusts a plugin no more, and takes back what it was allowed; reports whether it was trusted.
     pub fn unpin(&mut self, plugin: &str) -> bool {
+        self.allowed.remove(plugin);
         self.trusted.remove(plugin).is_some()
     }
+}
+
+/// Reports whether somebody else could have written a file.
+pub(super) fn is_of_others(metadata: &fs::Metadata) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    metadata.mode() & 0o022 != 0 || ![0, own].contains(&metadata.uid())
 }
 
 #[cfg(test)]
@@ -136,6 +180,16 @@ mod tests {
         trust.write(&path).unwrap();
         let mut read = Trust::read(&path).unwrap();
         assert!(read.holds("a", "2") && !read.holds("a", "1") && !read.holds("b", "2"));
+        let secrets = Capability::HandlesSecrets;
+        read.allow("a", "2", secrets);
+        read.write(&path).unwrap();
+        let mut read = Trust::read(&path).unwrap();
+        assert!(read.allows("a", "2", secrets) && !read.allows("a", "1", secrets));
+        assert!(!read.allows("b", "2", secrets));
+        read.allow("a", "3", secrets);
+        assert!(!read.allows("a", "2", secrets), "other bytes have other rights");
+        assert!(read.unpin("a") && !read.allows("a", "3", secrets));
+        read.pin("a", "2");
         assert!(read.unpin("a") && !read.unpin("a") && !read.holds("a", "2"));
     }
 

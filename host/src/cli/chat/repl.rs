@@ -24,7 +24,7 @@ use crate::{
         },
         conversations::text_of,
         failure::Failure,
-        visible,
+        live, visible,
     },
     suggest::nearest,
 };
@@ -33,10 +33,7 @@ use crate::{
 pub(super) async fn run(mut talk: Talk<'_>, mut attached: Vec<ContentPart>) -> Outcome {
     let mut editor = LineEditor::new(&talk)?;
     // A dialogue may last for days, and a plugin's author replaces it in between.
-    let watch = talk.maestro.watch();
-    if let Err(error) = &watch {
-        talk.output.warn(&error.to_string());
-    }
+    let _watch = live::watch(talk.maestro, talk.output);
     let model = visible::line(&talk.model.to_string()).into_owned();
     talk.output.note(&format!("talking to {model}; /help lists commands, Ctrl-D leaves"));
     while let Some(text) = editor.read()? {

@@ -11,6 +11,7 @@ mod replay;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use plugin_api::capability::Capability;
 
 use crate::{
     cli::{
@@ -66,6 +67,9 @@ enum PluginCommand {
         /// A plugin's id
         #[arg(value_name = "ID")]
         plugin: String,
+        /// What it may do beyond that; who handles secrets runs in a worker all the same
+        #[arg(long, value_name = "CAPABILITY", value_parser = [HANDLES_SECRETS])]
+        allow: Option<String>,
     },
     /// List what is withheld because it crashes, or let it run again
     Quarantine(QuarantineArgs),
@@ -119,13 +123,18 @@ pub(super) fn run(
         }
         PluginCommand::Quarantine(args) => plugin_quarantine::run(args, &open()?, output),
         PluginCommand::Check(args) => check::run(&args, &open()?, output),
-        PluginCommand::Trust { plugin } => {
-            let trusted = open()?.trust_plugin(&plugin)?;
+        PluginCommand::Trust { plugin, allow } => {
+            let allowed: &[Capability] =
+                if allow.is_some() { &[Capability::HandlesSecrets] } else { &[] };
+            let trusted = open()?.trust_plugin_with(&plugin, allowed)?;
             if output.is_json() {
                 return output.document(&Document::new().with("trusted", &trusted));
             }
             let (id, hash) = (&trusted.plugin, &trusted.hash);
             output.note(&format!("trusted `{id}` as long as its hash is {hash}"));
+            if !allowed.is_empty() {
+                output.note("it may see the tokens of its logins, and runs in a worker");
+            }
             Ok(())
         }
         PluginCommand::Untrust { plugin } => {
@@ -254,6 +263,7 @@ fn sheet(plugin: &PluginInfo) -> Sheet {
     sheet.line("generation", plugin.generation.to_string());
     sheet.line("state", plugin.state);
     sheet.line("withheld", plugin.withheld.as_ref().map(ToString::to_string).unwrap_or_default());
+    sheet.line("breaks its word", plugin.broken.join("; "));
     sheet.line("contract", plugin.contract.clone());
     sheet.line("panics", plugin.panic.clone());
     sheet.line("runs", plugin.tier);
@@ -273,6 +283,9 @@ fn from(plugin: &PluginInfo) -> &'static str {
         (provenance, _) => provenance,
     }
 }
+
+/// What `--allow` takes: the capability without its revision.
+const HANDLES_SECRETS: &str = "handles-secrets";
 
 /// Digits of a hash that a row shows.
 pub(super) const SHORT_HASH: usize = 12;

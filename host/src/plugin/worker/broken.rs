@@ -22,6 +22,9 @@ pub enum Broken {
         /// How the first one ended.
         how: String,
     },
+    /// It runs in process, where another generation took its place long ago.
+    #[error("another generation took its place, and the time to end was over")]
+    Retired,
     /// There is no worker any more.
     #[error("its worker is gone: {problem}")]
     Lost {

@@ -160,6 +160,7 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
     let mut slots: ManuallyDrop<HashMap<u64, Slot>> = ManuallyDrop::default();
     let mut inbox = Inbox::default();
     let mut out = Outgoing { bytes: Vec::new(), socket };
+    let mut passed = 0;
     loop {
         let read = inbox.fill(|bytes| {
             bytes.reserve(READ);
@@ -180,7 +181,7 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
                         .entry(id)
                         .or_insert_with(|| Slot { exchange: module.exchange(), steps: 0 });
                     mark.stepping(id, slot.steps);
-                    step(slot, id, frame.now, &frame.message, &mut out);
+                    passed += step(slot, id, frame.now, &frame.message, &mut out);
                     mark.idle();
                     slot.steps += 1;
                 }
@@ -188,6 +189,10 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
                     mark.closing();
                     slots.remove(&id);
                     mark.idle();
+                    if passed > MUCH {
+                        passed = 0;
+                        trim::give_back_heap();
+                    }
                 }
                 _ => {}
             }
@@ -198,8 +203,19 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
     }
 }
 
-fn step(slot: &mut Slot, id: u64, now: u64, message: &Message<'_>, out: &mut Outgoing<'_>) {
+/// After how many bytes that went in and out the end of an exchange is worth a look at the heap.
+const MUCH: usize = 1 << 20;
+
+/// Steps an exchange; returns how many bytes went in and out.
+fn step(
+    slot: &mut Slot,
+    id: u64,
+    now: u64,
+    message: &Message<'_>,
+    out: &mut Outgoing<'_>,
+) -> usize {
     let (mut bytes, mut count, mut flooded) = (0, 0, false);
+    let given = message.text.len() + message.ext.len();
     let code = slot.exchange.step(now, message, |message| {
         bytes += message.text.len() + message.ext.len();
         count += 1;
@@ -212,6 +228,7 @@ fn step(slot: &mut Slot, id: u64, now: u64, message: &Message<'_>, out: &mut Out
     let none = slot.exchange.is_null();
     let message = Message::new(0).a(u64::from(code)).b(u64::from(flooded) | u64::from(none) << 1);
     out.put(what::STEPPED, id, &message);
+    given + bytes
 }
 
 /// Answers that were not sent yet.

@@ -1,9 +1,10 @@
-//! Gives back the pages of code that a worker needed to begin and never needs again.
+//! Gives memory back that a worker will not need soon: the pages of code with which it began, and the
+//! heap of exchanges that are over.
 //!
 //! The kernel maps sixteen pages where one is touched, so starting a large program maps megabytes of
 //! which the loop of a worker uses a few hundred kilobytes. They are the file's own pages and come back
 //! by themselves, one at a time, when they are touched again.
-#![expect(unsafe_code, reason = "walks the loaded objects")]
+#![expect(unsafe_code, reason = "walks the loaded objects, and asks the C library")]
 
 use std::ffi::{c_int, c_void};
 
@@ -11,6 +12,16 @@ use std::ffi::{c_int, c_void};
 pub(super) fn give_back_code() {
     // SAFETY: the callback keeps to its contract and stores nothing.
     unsafe { libc::dl_iterate_phdr(Some(object), std::ptr::null_mut()) };
+}
+
+/// Gives back what is free of the heap. A C library keeps the most that there ever was, because what is
+/// still in use lies behind what is free.
+pub(super) fn give_back_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, and free memory is nobody's.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 unsafe extern "C" fn object(

@@ -1,0 +1,16 @@
+//! What a command that runs for long says of the plugin folders.
+
+use crate::{
+    cli::output::Output,
+    maestro::{Maestro, Watch},
+};
+
+/// Takes over what changes in the plugin folders, and says so, a line a change, as long as it is kept.
+pub(super) fn watch(maestro: &Maestro, output: &Output) -> Option<Watch> {
+    let told = *output;
+    let watch = maestro.watch_and_tell(move |changes| {
+        changes.news().iter().for_each(|line| told.note(line));
+    });
+    // All else works without it.
+    watch.inspect_err(|error| output.warn(&error.to_string())).ok()
+}
