@@ -130,7 +130,7 @@ impl Transport {
             status: response.status().as_u16(),
             headers: read_headers(response.headers()),
             silence: Box::pin(sleep(Duration::from_millis(self.timeouts.idle_ms))),
-            idle: Duration::from_millis(self.timeouts.idle_ms),
+            idle_ms: self.timeouts.idle_ms,
             origin,
             response,
         })
@@ -225,7 +225,7 @@ pub struct Answer {
     /// Headers.
     pub headers: Headers,
     response: reqwest::Response,
-    idle: Duration,
+    idle_ms: u64,
     /// Ends when nothing came for so long. One for the whole answer: to move it to a later time takes
     /// no lock of the runtime's, a new one for each piece takes two.
     silence: Pin<Box<Sleep>>,
@@ -233,6 +233,10 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms)
+    }
+
     /// Waits for the next piece of the body; `None` at its end.
     ///
     /// Cancel-safe, and the silence counts on: who asks in vain and asks again, so as to do something
@@ -249,7 +253,8 @@ impl Answer {
         };
         match came {
             Some(Ok(chunk)) => {
-                self.silence.as_mut().reset(Instant::now() + self.idle);
+                let until = Instant::now() + self.idle();
+                self.silence.as_mut().reset(until);
                 Ok(chunk)
             }
             Some(Err(error)) => Err(TransportError {
@@ -266,7 +271,7 @@ impl Answer {
                 message: format!(
                     "nothing came from `{}` for {} s",
                     self.origin,
-                    self.idle.as_secs_f32()
+                    self.idle().as_secs_f32()
                 ),
                 sent: true,
             }),
