@@ -46,6 +46,14 @@ pub(crate) fn bench() -> Result<()> {
     Ok(())
 }
 
+/// Builds the gateway and what it is compared with, and compares them; its own program prints the table.
+pub(crate) fn gateway(options: &[&str]) -> Result<()> {
+    let built = dist::dist()?;
+    run::cargo(&["build", "--release", "--package", "gateway-bench"])?;
+    let program = run::target().join("release/gateway-bench");
+    run::command(Command::new(program).arg("--program").arg(built.program).args(options))
+}
+
 #[derive(Default)]
 struct Table(String);
 

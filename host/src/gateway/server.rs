@@ -350,7 +350,9 @@ impl Service {
         let answer = service_fn(move |request| {
             let (this, busy) = (Arc::clone(&this), counted.begin());
             async move {
-                let mut response = Arc::clone(&this.gateway).answer(request).await;
+                // Boxed, because hyper keeps the room for this future as long as the connection: what
+                // reading and routing a request takes would lie beside every open stream.
+                let mut response = Box::pin(Arc::clone(&this.gateway).answer(request)).await;
                 if this.closing.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);

@@ -74,6 +74,12 @@ impl Maestro {
             return self.declared_session(provider, wanted.name.as_str(), declared).await;
         }
         if let Some(sessions) = self.existing_sessions().await? {
+            let name = wanted.as_ref().map(|wanted| &wanted.name);
+            let auth_type = wanted.as_ref().and_then(|wanted| wanted.auth_type);
+            // Nearly always; and a detour over another thread takes longer than all else here.
+            if let Some(session) = sessions.remembered(&provider.id, name, auth_type)? {
+                return self.stored(provider, session).await;
+            }
             let (id, question) = (provider.id.clone(), wanted.clone());
             let resolved = sessions
                 .blocking(move |sessions| {

@@ -44,6 +44,24 @@ impl Sessions {
         Ok(open)
     }
 
+    /// Returns what [`resolve`](Self::resolve) would, if it would answer from memory.
+    ///
+    /// For microseconds and without disk, where a lookup may wait for both.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn remembered(
+        &self,
+        provider: &ProviderId,
+        name: Option<&SessionName>,
+        auth_type: Option<AuthType>,
+    ) -> Result<Option<Arc<OpenSession>>, SessionError> {
+        let revision = self.store.revision()?;
+        let question = Question { provider: provider.clone(), name: name.cloned(), auth_type };
+        Ok(self.cache.find(revision, &question))
+    }
+
     /// Explains why there is no single answer.
     fn unresolved(&self, question: &Question) -> Result<SessionError, SessionError> {
         let Question { provider, name, auth_type } = question.clone();

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, Once, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use plugin_api::http::{Headers, HttpRequest, TransportErrorKind};
 use reqwest::{Certificate, Client, Identity, redirect};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use url::Url;
 
 use super::{
@@ -137,7 +138,8 @@ impl Transport {
         Ok(Answer {
             status: response.status().as_u16(),
             headers: read_headers(response.headers()),
-            idle: Duration::from_millis(self.timeouts.idle_ms),
+            silence: Box::pin(sleep(Duration::from_millis(self.timeouts.idle_ms))),
+            idle_ms: self.timeouts.idle_ms,
             origin,
             response,
         })
@@ -246,20 +248,39 @@ pub struct Answer {
     /// Headers.
     pub headers: Headers,
     response: reqwest::Response,
-    idle: Duration,
+    idle_ms: u64,
+    /// Ends when nothing came for so long. One for the whole answer: to move it to a later time takes
+    /// no lock of the runtime's, a new one for each piece takes two.
+    silence: Pin<Box<Sleep>>,
     origin: Origin,
 }
 
 impl Answer {
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms)
+    }
+
     /// Waits for the next piece of the body; `None` at its end.
+    ///
+    /// Cancel-safe, and the silence counts on: who asks in vain and asks again, so as to do something
+    /// else meanwhile, learns of it no later.
     ///
     /// # Errors
     ///
     /// [`TransportError`] when the connection breaks, or nothing comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        match timeout(self.idle, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(TransportError {
+        let came = tokio::select! {
+            biased;
+            chunk = self.response.chunk() => Some(chunk),
+            () = &mut self.silence => None,
+        };
+        match came {
+            Some(Ok(chunk)) => {
+                let until = Instant::now() + self.idle();
+                self.silence.as_mut().reset(until);
+                Ok(chunk)
+            }
+            Some(Err(error)) => Err(TransportError {
                 kind: TransportErrorKind::Reset,
                 message: format!(
                     "the connection to `{}` broke: {}",
@@ -268,12 +289,12 @@ impl Answer {
                 ),
                 sent: true,
             }),
-            Err(_) => Err(TransportError {
+            None => Err(TransportError {
                 kind: TransportErrorKind::Timeout,
                 message: format!(
                     "nothing came from `{}` for {} s",
                     self.origin,
-                    self.idle.as_secs_f32()
+                    self.idle().as_secs_f32()
                 ),
                 sent: true,
             }),
@@ -339,6 +360,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn route(origin: &str) -> Route {
@@ -392,6 +415,40 @@ mod tests {
         tls.tls.ca_file = Some("/nowhere/ca.pem".into());
         let message = refusal(tls, HttpRequest::get("https://api.acme.test/")).await;
         assert!(message.starts_with("failed to read `/nowhere/ca.pem`"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn silence_counts_on_for_who_asks_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome";
+            stream.write_all(head).await.unwrap();
+            // Open until the client has had enough.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let timeouts = Timeouts { idle_ms: 200, ..Timeouts::default() };
+        let request = HttpRequest::get(&url);
+        let sent =
+            Arc::new(Transport::new(timeouts)).send(route(&url), request, Bytes::new(), None);
+        let mut answer = sent.await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), "some");
+        let told = async {
+            loop {
+                if let Ok(told) = timeout(Duration::from_millis(20), answer.chunk()).await {
+                    return told;
+                }
+            }
+        };
+        let error = timeout(Duration::from_secs(20), told).await.unwrap().unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Timeout);
+        drop(answer);
+        server.await.unwrap();
     }
 
     #[tokio::test]
