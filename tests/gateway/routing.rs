@@ -251,11 +251,11 @@ fn a_route_is_explained() {
     }
     let output = test.args_of(["keys", "create", "--name", "tool", "--allow", "echo/*"]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
-    let output = test.args_of(["--json", "routes", "explain", "fast", "--key", "tool"]);
+    let output = test.args_of(["--json", "routes", "explain", "fast", "--client", "tool"]);
     let said: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(said["serves"], "echo/echo", "{said}");
     assert_eq!(said["stops"][1]["passed_over"]["why"], "key_may_not", "{said}");
-    let output = test.args_of(["routes", "explain", "lab/m", "--key", "tool"]);
+    let output = test.args_of(["routes", "explain", "lab/m", "--client", "tool"]);
     assert_eq!(output.status.code(), Some(1), "{}", output.stdout);
     assert!(output.stderr.contains("may not ask for model"), "{}", output.stderr);
     let output = test.args_of(["routes", "list"]);

@@ -31,9 +31,9 @@ struct ExplainArgs {
     /// An alias, `provider/model`, `provider:session/model`, `provider:*/model`, or a bare name
     #[arg(value_name = "REF")]
     name: String,
-    /// Ask as the client with this key
+    /// Ask as this client, by the name of its key
     #[arg(long, value_name = "NAME")]
-    key: Option<String>,
+    client: Option<String>,
     /// Ask in this dialect, which decides about bare names that several providers serve
     #[arg(long, default_value = "", hide_default_value = true)]
     dialect: String,
@@ -48,7 +48,7 @@ pub(super) async fn run(args: RoutesArgs, maestro: &Maestro, output: &Output) ->
 }
 
 async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outcome {
-    let client = match &args.key {
+    let client = match &args.client {
         Some(name) => Some(maestro.client_by_name(name).await?),
         None => None,
     };

@@ -28,15 +28,15 @@ use crate::{
 /// `maestro plugin dev [DIR]`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Builds the crate, loads the library in a worker, and does so again whenever a source is saved. While it
-runs, the library stands before the installed one in every `maestro` of this home: in a running `serve`,
-in other terminals. It is no more trusted than any file in the plugin folder, and a login stays with the
-origins that it was made for. What does not compile or load changes nothing. Ctrl-C ends it, and what is
-installed serves again.
+Builds the crate, loads the library in a worker, and does so again whenever a source is saved.
+While it runs, the library stands before the installed one in every `maestro` of this home: in a
+running `serve`, in other terminals. It is no more trusted than any file in the plugin folder, and a
+login stays with the origins that it was made for. What does not compile or load changes nothing.
+Ctrl-C ends it, and what is installed serves again.
 
 After each build it is asked again what it was asked before, without a network, and what it says
-otherwise is shown: the recorded answers in the crate's folder `fixtures`, a recording, or a prompt that
-a model was asked once.
+otherwise is shown: the recorded answers in the crate's folder `fixtures`, a recording, or a prompt
+that a model was asked once.
 
 Examples:
   maestro plugin dev

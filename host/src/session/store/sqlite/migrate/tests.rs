@@ -84,7 +84,7 @@ fn a_database_of_the_former_program_is_adopted_and_backed_up() {
     let path = home.path().join("maestro.db");
     legacy_file(&path);
     let backup = migrate(&path, LATEST, 1_700_000_000, PATIENCE).unwrap().unwrap();
-    assert_eq!(backup, home.path().join("maestro.db.backup-0-to-4-1700000000"));
+    assert_eq!(backup, home.path().join(format!("maestro.db.backup-0-to-{LATEST}-1700000000")));
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(schema_version(&backup).unwrap(), 0);
     let old = Connection::open(&backup).unwrap();
@@ -116,7 +116,7 @@ fn two_backups_within_a_second_do_not_overwrite_each_other() {
         migrate(&path, to, 7, PATIENCE).unwrap().unwrap();
     }
     let names = names_in(home.path());
-    for expected in ["0-to-4-7", "4-to-0-7", "0-to-4-7-2", "4-to-0-7-2", "0-to-4-7-3"] {
+    for expected in ["0-to-5-7", "5-to-0-7", "0-to-5-7-2", "5-to-0-7-2", "0-to-5-7-3"] {
         assert!(names.contains(&format!("maestro.db.backup-{expected}")), "{names:?}");
     }
     assert_eq!(sessions(&Connection::open(&path).unwrap()).len(), 3);
