@@ -102,6 +102,9 @@ fn write(queued: &Receiver<Entry>, dropped: &AtomicU64, mut out: impl Write) {
         }
         tell(dropped, &mut out);
         let _ = out.flush();
+        // Whoever says the next line would have to wake this thread, which on a busy machine costs more
+        // than the line. So lines gather first; a lone one is written at once.
+        thread::sleep(GATHER);
     }
 }
 
@@ -118,6 +121,9 @@ const WHY: &str = "what reads it is too slow";
 
 /// Most lines that wait.
 const LINES: usize = 8192;
+
+/// How long lines gather after some were written.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Longest that the end of the program waits for the log.
 const PATIENCE: Duration = Duration::from_secs(1);

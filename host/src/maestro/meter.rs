@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    iter,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, Sender, channel},
@@ -222,10 +223,9 @@ fn write_down(
     counts: &Mutex<HashMap<String, Count>>,
 ) {
     while let Ok(first) = uses.recv() {
-        let (mut batch, end) = (vec![first], Instant::now() + GATHER);
-        while let Ok(used) = uses.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            batch.push(used);
-        }
+        // Not one by one: each request would have to wake this thread.
+        thread::sleep(GATHER);
+        let batch: Vec<ClientUse> = iter::once(first).chain(uses.try_iter()).collect();
         if let Err(error) = sessions.store().record_client_uses(&batch) {
             // Left among what is not written, so that this process still counts it.
             tracing::error!(%error, lost = batch.len(), "the use of client keys was not recorded");
