@@ -225,7 +225,7 @@ fn write_down(
     while let Ok(first) = uses.recv() {
         // Not one by one: each request would have to wake this thread.
         thread::sleep(GATHER);
-        let batch: Vec<ClientUse> = iter::once(first).chain(uses.try_iter()).collect();
+        let batch = sums(iter::once(first).chain(uses.try_iter()));
         if let Err(error) = sessions.store().record_client_uses(&batch) {
             // Left among what is not written, so that this process still counts it.
             tracing::error!(%error, lost = batch.len(), "the use of client keys was not recorded");
@@ -240,6 +240,28 @@ fn write_down(
     }
 }
 
+/// Adds up what belongs into one row: many requests of a key go to few models.
+fn sums(uses: impl Iterator<Item = ClientUse>) -> Vec<ClientUse> {
+    let mut rows: Vec<ClientUse> = Vec::new();
+    for used in uses {
+        let same = |row: &&mut ClientUse| {
+            let own = (&row.client_key, row.day, &row.provider, &row.model);
+            own == (&used.client_key, used.day, &used.provider, &used.model)
+        };
+        match rows.iter_mut().find(same) {
+            None => rows.push(used),
+            Some(row) => {
+                row.requests += used.requests;
+                row.input_tokens += used.input_tokens;
+                row.output_tokens += used.output_tokens;
+                row.cost_micros += used.cost_micros;
+                row.unpriced += used.unpriced;
+            }
+        }
+    }
+    rows
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -247,6 +269,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_belongs_into_one_row_is_added_up() {
+        let used = |model: &str, cost_micros| ClientUse {
+            client_key: "k".into(),
+            day: 1,
+            provider: "p".into(),
+            model: model.into(),
+            requests: 1,
+            input_tokens: 2,
+            output_tokens: 3,
+            cost_micros,
+            unpriced: 0,
+        };
+        let rows = sums([used("a", 5), used("b", 7), used("a", 11)].into_iter());
+        let sum = ClientUse { requests: 2, input_tokens: 4, output_tokens: 6, ..used("a", 16) };
+        assert_eq!(rows, [sum, used("b", 7)]);
+    }
 
     #[test]
     fn an_answer_that_took_too_many_tokens_is_paid_off() {
