@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     time::{Instant, timeout},
 };
 
@@ -43,7 +43,14 @@ struct Socket {
 
 impl Listener {
     pub(super) async fn tcp(addresses: &[SocketAddr]) -> io::Result<Self> {
-        Ok(Self { kind: Kind::Tcp(TcpListener::bind(addresses).await?), lent: false })
+        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match bound(*address) {
+                Ok(listener) => return Ok(Self { kind: Kind::Tcp(listener), lent: false }),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 
     /// Listens at a path, for this user alone.
@@ -229,6 +236,14 @@ fn ignore_newcomers(_: &TcpListener) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port that a former gateway had is free at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUED)
+}
+
 /// Tools that we start have no business with it.
 fn keep_from_children(listener: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::CLOEXEC)?)
@@ -239,6 +254,10 @@ const UNIX: &str = "unix:";
 
 /// Number of the first descriptor that a service manager passes.
 const FIRST_LENT: usize = 3;
+
+/// Connections that may wait to be accepted. Where the queue is full, the system drops the last packet of
+/// a handshake that the client takes for done.
+const QUEUED: u32 = 4096;
 
 /// How long nothing has to arrive until the queue counts as empty, of this machine (whose network is
 /// threads of the kernel that a busy machine keeps waiting) and of others.
