@@ -45,10 +45,27 @@ impl Method {
     }
 }
 
+/// Headers that belong to the host, in lower case: of the connection, of the body's framing, of proxies.
+pub const HOST_HEADERS: &[&str] = &[
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+    "proxy-authorization",
+    "proxy-connection",
+    "cookie",
+];
+
 /// A request for the host to send.
 ///
-/// The host refuses URLs outside the provider's origins, and header names that belong to it
-/// (`host`, `content-length`, `connection`, …). It sends `accept-encoding: identity`.
+/// The host refuses URLs outside the provider's origins, and the [headers that belong to
+/// it](HOST_HEADERS). It sends `accept-encoding: identity`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HttpRequest {

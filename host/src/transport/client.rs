@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use plugin_api::http::{Headers, HttpRequest, TransportErrorKind};
+use plugin_api::http::{HOST_HEADERS, Headers, HttpRequest, TransportErrorKind};
 use reqwest::{Certificate, Client, Identity, redirect};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use url::Url;
@@ -301,23 +301,6 @@ impl Answer {
         }
     }
 }
-
-/// Headers that belong to the host: of the connection, of the body's framing, of proxies.
-const HOST_HEADERS: &[&str] = &[
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "accept-encoding",
-    "proxy-authorization",
-    "proxy-connection",
-    "cookie",
-];
 
 fn headers_of(request: &HttpRequest) -> Result<HeaderMap, TransportError> {
     let mut headers = HeaderMap::new();

@@ -1,21 +1,6 @@
 //! Which headers a host sends.
 
-/// Headers that belong to the host: of the connection, of the body's framing, of proxies.
-const OF_THE_HOST: &[&str] = &[
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "accept-encoding",
-    "proxy-authorization",
-    "proxy-connection",
-    "cookie",
-];
+use crate::http::HOST_HEADERS;
 
 /// Reports whether a host sends a header: its name is a token (RFC 9110 section 5.6.2) that is not the
 /// host's own, its value has no control characters.
@@ -23,6 +8,6 @@ pub(super) fn is_sendable(name: &str, value: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty()
         && name.bytes().all(token)
-        && !OF_THE_HOST.contains(&name.to_ascii_lowercase().as_str())
+        && !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str())
         && value.bytes().all(|b| b == b'\t' || b >= b' ' && b != 0x7f)
 }
