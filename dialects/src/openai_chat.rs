@@ -12,6 +12,7 @@ pub mod embeddings;
 pub mod error;
 pub mod models;
 
+mod along;
 mod calls;
 mod completions;
 mod encoder;

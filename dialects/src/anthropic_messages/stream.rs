@@ -38,6 +38,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Decoder {
     losses: Vec<Loss>,
+    /// Whether pieces of the answer matter to nobody.
+    along: bool,
     seed: u64,
     /// What the headers say, until the answer has started.
     head: Vec<(&'static str, Value)>,
@@ -64,6 +66,14 @@ impl Decoder {
     #[must_use]
     pub fn after(losses: Vec<Loss>) -> Self {
         Self { losses, ..Self::default() }
+    }
+
+    /// Makes a decoder of an answer that the host passes on as it comes. It only reads along: pieces of
+    /// the answer are not told, what the host keeps a record of is (the start, the usage, the finish, a
+    /// failure).
+    #[must_use]
+    pub fn along() -> Self {
+        Self { along: true, ..Self::default() }
     }
 
     fn take(
@@ -212,8 +222,10 @@ impl kit::Decoder for Decoder {
             self.stopped = self.stopped || self.started;
             return Ok(ControlFlow::Break(()));
         }
+        let piece = matches!(event.event, "content_block_delta" | "ping");
         match event.data.trim() {
             "" => Ok(ControlFlow::Continue(())),
+            _ if self.along && self.started && piece => Ok(ControlFlow::Continue(())),
             data => self.take(event.event, data, out),
         }
     }

@@ -16,6 +16,7 @@ use plugin_api::{
 };
 
 use super::{
+    along::is_mere_piece,
     calls::Calls,
     error,
     sources::{self, Details},
@@ -36,6 +37,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Decoder {
     losses: Vec<Loss>,
+    /// Whether pieces of the answer matter to nobody.
+    along: bool,
     started: bool,
     /// The next part's number.
     next: u32,
@@ -76,6 +79,14 @@ impl Decoder {
     #[must_use]
     pub fn after(losses: Vec<Loss>) -> Self {
         Self { losses, ..Self::default() }
+    }
+
+    /// Makes a decoder of an answer that the host passes on as it comes. It only reads along: pieces of
+    /// the answer are not told, what the host keeps a record of is (the start, the usage, the finish, a
+    /// failure).
+    #[must_use]
+    pub fn along() -> Self {
+        Self { along: true, ..Self::default() }
     }
 
     fn chunk(&mut self, data: &str, out: &mut Outbox<'_>) -> Result<(), ProviderError> {
@@ -374,7 +385,7 @@ impl kit::Decoder for Decoder {
             return Ok(ControlFlow::Break(()));
         }
         let data = event.data.trim();
-        if data.is_empty() {
+        if data.is_empty() || (self.along && self.started && is_mere_piece(data)) {
             return Ok(ControlFlow::Continue(()));
         }
         let taken = if event.event == "error" {

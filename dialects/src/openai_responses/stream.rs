@@ -37,6 +37,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Decoder {
     losses: Vec<Loss>,
+    /// Whether pieces of the answer matter to nobody.
+    along: bool,
     started: bool,
     items: Items,
     usage: Option<Usage>,
@@ -60,6 +62,14 @@ impl Decoder {
     #[must_use]
     pub fn after(losses: Vec<Loss>) -> Self {
         Self { losses, ..Self::default() }
+    }
+
+    /// Makes a decoder of an answer that the host passes on as it comes. It only reads along: pieces of
+    /// the answer are not told, what the host keeps a record of is (the start, the usage, the finish, a
+    /// failure).
+    #[must_use]
+    pub fn along() -> Self {
+        Self { along: true, ..Self::default() }
     }
 
     fn take(
@@ -250,7 +260,8 @@ impl kit::Decoder for Decoder {
         out: &mut Outbox<'_>,
     ) -> Result<ControlFlow<()>, ProviderError> {
         let data = event.data.trim();
-        if data.is_empty() || is_done(data) {
+        let piece = event.event.ends_with(".delta");
+        if data.is_empty() || is_done(data) || (self.along && self.started && piece) {
             return Ok(ControlFlow::Continue(()));
         }
         let taken = match serde_json::from_str::<Event<'_>>(data) {

@@ -247,10 +247,14 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
-            let happened = tokio::select! {
-                biased;
-                () = retired => Happened::Retired,
-                happened = self.happens() => happened,
+            let happened = if resident.as_ref().is_some_and(|resident| resident.is_retired()) {
+                Happened::Retired
+            } else {
+                tokio::select! {
+                    biased;
+                    happened = self.happens() => happened,
+                    () = retired => Happened::Retired,
+                }
             };
             match happened {
                 Happened::Head(Ok(mut answer)) => {

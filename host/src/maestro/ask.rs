@@ -95,7 +95,7 @@ pub enum Listing {
 #[derive(Debug)]
 pub struct ChatStream {
     asking: Asking,
-    driver: Driver,
+    driver: Box<Driver>,
     /// What the exchange failed with, while it is not clear whether another can help.
     failed: Option<Error>,
     /// What came before the model said anything. It is held back while another exchange may take the
@@ -571,7 +571,7 @@ fn begins(delivery: &Delivery) -> bool {
     }
 }
 
-async fn value_of(maestro: &Maestro, mut driver: Driver) -> Result<Reply, Error> {
+async fn value_of(maestro: &Maestro, mut driver: Box<Driver>) -> Result<Reply, Error> {
     let mut given = None;
     while let Some(delivery) = driver.next().await {
         match delivery? {

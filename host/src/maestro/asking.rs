@@ -71,7 +71,7 @@ impl Asking {
         operation: Operation,
         native: Native,
         call: &Call,
-    ) -> Result<(Self, Driver), Error> {
+    ) -> Result<(Self, Box<Driver>), Error> {
         offered(provider, &chosen, &operation)?;
         let operation = Arc::new(operation);
         let config = maestro.config();
@@ -147,17 +147,18 @@ impl Asking {
     /// Opens another exchange after `error`, if that can help; `None` if the error stands.
     ///
     /// Cancel-safe: dropped before it is done, it can be called again with the same error.
-    pub(super) async fn reopen(&mut self, error: &Error) -> Option<Result<Driver, Error>> {
+    pub(super) async fn reopen(&mut self, error: &Error) -> Option<Result<Box<Driver>, Error>> {
         let Error::Exchange(failed) = error else { return None };
         if failed.is_authentication() {
-            return self.with_other_tokens().await;
+            // Boxed, because it is rare and large: it would lie beside every open stream.
+            return Box::pin(self.with_other_tokens()).await;
         }
         self.wait(failed.provider_error()?).await?;
         let operation = self.again.clone()?;
         Some(self.drive(operation))
     }
 
-    async fn with_other_tokens(&mut self) -> Option<Result<Driver, Error>> {
+    async fn with_other_tokens(&mut self) -> Option<Result<Box<Driver>, Error>> {
         if self.renewed {
             return None;
         }
@@ -227,7 +228,7 @@ impl Asking {
         }
     }
 
-    fn drive(&self, operation: Arc<Operation>) -> Result<Driver, Error> {
+    fn drive(&self, operation: Arc<Operation>) -> Result<Box<Driver>, Error> {
         let plugin = &self.provider.plugin;
         let runtime = plugin.runtime().map_err(|source| refused(plugin, source))?;
         let mut instance = self.provider.instance();
@@ -242,7 +243,7 @@ impl Asking {
             credential: self.chosen.credential.clone(),
             recorder: self.recorder.clone(),
         };
-        Ok(Driver::start(order, Arc::clone(&self.maestro.inner.transport)))
+        Ok(Box::new(Driver::start(order, Arc::clone(&self.maestro.inner.transport))))
     }
 }
 

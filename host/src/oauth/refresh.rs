@@ -224,7 +224,9 @@ impl Refresher {
                 Ok(open)
             }
             Age::Expired => {
-                self.renewed(sessions, &open, Need::Usable { waiting: true }, source()).await
+                // Boxed, because it is rare and large, and each request has room for it.
+                let need = Need::Usable { waiting: true };
+                Box::pin(self.renewed(sessions, &open, need, source())).await
             }
         }
     }

@@ -58,12 +58,18 @@ impl Resident {
         self.retirement.notify_waiters();
     }
 
+    /// Reports whether it was retired.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// Waits until it is retired.
     pub async fn until_retired(&self) {
         let mut told = std::pin::pin!(self.retirement.notified());
         // Before the flag is read, so that what happens in between is not missed.
         told.as_mut().enable();
-        if !self.retired.load(Ordering::Acquire) {
+        if !self.is_retired() {
             told.await;
         }
     }

@@ -3,9 +3,11 @@
 use std::{
     fmt::Write as _,
     fs,
+    future::{Future as _, poll_fn},
     path::PathBuf,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, Once, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -15,6 +17,7 @@ use plugin_api::http::{HOST_HEADERS, Headers, HttpRequest, TransportErrorKind};
 use reqwest::{Certificate, Client, Identity, redirect};
 use tokio::{
     runtime,
+    task::yield_now,
     time::{Instant, Sleep, sleep, timeout},
 };
 use url::Url;
@@ -149,7 +152,10 @@ impl Transport {
             silence: Box::pin(sleep(Duration::from_millis(self.timeouts.idle_ms))),
             idle_ms: self.timeouts.idle_ms,
             origin,
+            left: response.content_length(),
             response,
+            gathered: Vec::new(),
+            ended: None,
         })
     }
 
@@ -279,6 +285,12 @@ pub struct Answer {
     /// Headers.
     pub headers: Headers,
     response: reqwest::Response,
+    /// Bytes that were announced and have not come.
+    left: Option<u64>,
+    /// Pieces that came together, until they are handed over.
+    gathered: Vec<Bytes>,
+    /// The end that came with them.
+    ended: Option<Result<(), reqwest::Error>>,
     idle_ms: u64,
     /// Ends when nothing came for so long. One for the whole answer: to move it to a later time takes
     /// no lock of the runtime's, a new one for each piece takes two.
@@ -300,16 +312,65 @@ impl Answer {
     ///
     /// [`TransportError`] when the connection breaks, or nothing comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let came = tokio::select! {
-            biased;
-            chunk = self.response.chunk() => Some(chunk),
-            () = &mut self.silence => None,
+        if self.gathered.is_empty() {
+            match self.came().await? {
+                Some(first) if first.len() < FULL && !self.is_all() => self.gathered.push(first),
+                other => return Ok(other),
+            }
+        }
+        self.gather().await;
+        let whole = match self.gathered.as_mut_slice() {
+            [one] => std::mem::take(one),
+            several => several.concat().into(),
+        };
+        self.gathered.clear();
+        Ok(Some(whole))
+    }
+
+    /// Takes what has come with the first piece: events that a server wrote together are handed over
+    /// one by one by the connection's task, which gets a turn for each.
+    async fn gather(&mut self) {
+        let mut length: usize = self.gathered.iter().map(Bytes::len).sum();
+        while length < FULL && self.ended.is_none() {
+            yield_now().await;
+            let next = poll_fn(|cx| Poll::Ready(pin!(self.response.chunk()).poll(cx))).await;
+            match next {
+                Poll::Ready(Ok(Some(next))) => {
+                    length += next.len();
+                    self.count(&next);
+                    self.gathered.push(next);
+                }
+                Poll::Ready(end) => self.ended = Some(end.map(|_| ())),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn count(&mut self, piece: &Bytes) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(piece.len() as u64);
+        }
+    }
+
+    /// Reports whether nothing can follow.
+    fn is_all(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    async fn came(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let came = match self.ended.take() {
+            Some(end) => Some(end.map(|()| None)),
+            None => tokio::select! {
+                biased;
+                chunk = self.response.chunk() => Some(chunk),
+                () = &mut self.silence => None,
+            },
         };
         match came {
             Some(Ok(chunk)) => {
                 let until = Instant::now() + self.idle();
                 self.silence.as_mut().reset(until);
-                Ok(chunk)
+                Ok(chunk.inspect(|chunk| self.count(chunk)))
             }
             Some(Err(error)) => Err(TransportError {
                 kind: TransportErrorKind::Reset,
@@ -332,6 +393,9 @@ impl Answer {
         }
     }
 }
+
+/// At this many bytes, pieces that came together are handed over although more may be there.
+const FULL: usize = 16 * 1024;
 
 /// Most clients that are kept.
 const MAX_CLIENTS: usize = 256;
