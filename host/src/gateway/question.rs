@@ -18,6 +18,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     body,
     dialect::{Asked, ChatForm, Dialect},
+    kept::Shelf,
 };
 use crate::{exchange::Native, router::Affinity};
 
@@ -39,6 +40,8 @@ pub(super) struct Question {
     pub(super) stream: bool,
     body: Bytes,
     index: NativeBody,
+    /// What the client may refer to.
+    shelf: Option<Shelf>,
 }
 
 impl Beside {
@@ -79,15 +82,21 @@ impl Question {
         };
         let Some(model) = named.filter(|_| !index.fields.is_empty()) else {
             // What is wrong with it the dialect knows.
-            let asked = form.decode(&body)?;
+            let asked = form.decode(&body, None)?;
             let (model, stream) = (asked.request.model.to_string(), asked.stream);
-            return Ok(Self { form, model, stream, body, index });
+            return Ok(Self { form, model, stream, body, index, shelf: None });
         };
         let stream = match &form {
             ChatForm::Gemini { layout, .. } => layout.is_some(),
             _ => native::streams(&index),
         };
-        Ok(Self { form, model, stream, body, index })
+        Ok(Self { form, model, stream, body, index, shelf: None })
+    }
+
+    /// Lets the client refer to what it was told earlier.
+    pub(super) fn referring_to(mut self, shelf: Shelf) -> Self {
+        self.shelf = Some(shelf);
+        self
     }
 
     /// Reports whether the body can be sent on as it is, where it is understood.
@@ -138,7 +147,7 @@ impl Question {
 
     /// Reads the body in full.
     pub(super) fn read(&self) -> Result<Asked, RequestError> {
-        self.form.decode(&self.body)
+        self.form.decode(&self.body, self.shelf.as_ref())
     }
 }
 

@@ -51,7 +51,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         body::check(body)?;
-        let request = call.dialect.decode_count(model, body)?;
+        let request = call.dialect.decode_count(model, body, &self.shelf(call))?;
         record.model(request.model.as_str());
         let target = self.one_target(call, request.model.as_str()).await?;
         let count = self.maestro.count_tokens(target.model(), request, target.call()).await?;
