@@ -253,6 +253,9 @@ pub struct NativeBody {
     pub len: u64,
     /// Top-level fields, in order.
     pub fields: Vec<NativeField>,
+    /// The words of [`kit::native::WORDS`](crate::kit::native::WORDS) that stand somewhere in the body
+    /// as a whole string, name or value: hints of what lies deeper than the fields.
+    pub words: Vec<String>,
 }
 
 /// One top-level field of a [`NativeBody`].

@@ -315,3 +315,32 @@ fn a_client_that_leaves_closes_the_relay_in_every_dialect() {
         }
     }
 }
+
+#[test]
+fn what_a_server_does_not_take_deeper_in_the_body_is_translated() {
+    let upstream = Upstream::start(vendor);
+    // `lab` is OpenAI's equal; `old` is known by its URL alone.
+    let more = format!(
+        "[providers.old]\nplugin = \"openai-compatible\"\nbase_url = \"{}\"\n",
+        upstream.url()
+    );
+    let test = home(&upstream, &more);
+    let gateway = Gateway::start(&test);
+    for (provider, role, more, sent_role, passed) in [
+        ("lab", "developer", "", "developer", true),
+        ("old", "system", "", "system", true),
+        ("old", "developer", "", "system", false),
+        ("old", "system", r#","safety_identifier":"u1""#, "system", true),
+    ] {
+        let body = format!(
+            r#"{{"model":"{provider}/m","messages":[{{"role":"{role}","content":"be brief","odd":1.50}},
+               {{"role":"user","content":"x"}}]{more}}}"#
+        );
+        let answer = gateway.post("/v1/chat/completions", &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sent = upstream.requests().pop().unwrap();
+        assert_eq!(sent.json()["messages"][0]["role"], sent_role, "{provider} {role}");
+        assert_eq!(sent.body.windows(4).any(|it| it == b"1.50"), passed, "{provider} {role}");
+        assert_eq!(sent.json()["user"] == "u1", !more.is_empty(), "{provider} {more}");
+    }
+}

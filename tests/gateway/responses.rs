@@ -44,8 +44,8 @@ fn a_tool_that_openai_runs_is_left_out_beside_others_and_named() {
 fn items(body: &str, stream: bool) -> Vec<Value> {
     let list = if stream {
         let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
-        let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-        events.last().unwrap()["response"]["output"].clone()
+        let mut events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        events.next_back().unwrap()["response"]["output"].clone()
     } else {
         serde_json::from_str::<Value>(body).unwrap()["output"].clone()
     };

@@ -24,6 +24,7 @@ mod question;
 mod record;
 mod relay;
 mod route;
+mod scan;
 pub mod server;
 mod stream;
 mod tls;

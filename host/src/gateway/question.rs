@@ -71,11 +71,12 @@ impl Beside {
 impl Question {
     /// Reads the top level of a body.
     pub(super) fn of(form: ChatForm, beside: Beside, body: Bytes) -> Result<Self, RequestError> {
-        let fields = body::check(&body)?;
+        let checked = body::check(&body)?;
         let mut index = NativeBody::default();
         index.dialect = form.dialect().as_str().to_owned();
         (index.path, index.headers) = (beside.path, beside.headers);
-        (index.len, index.fields) = (body.len() as u64, fields);
+        (index.len, index.fields) = (body.len() as u64, checked.fields);
+        index.words = checked.words;
         let named = match &form {
             ChatForm::Gemini { model, .. } => Some(model.clone()),
             _ => native::value(&index, "model").and_then(Value::as_str).map(str::to_owned),
