@@ -67,7 +67,7 @@ pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
-pub use meter::{Limit, Meter};
+pub use meter::{Estimate, Limit, Meter};
 pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
 pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish};

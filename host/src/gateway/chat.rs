@@ -74,6 +74,9 @@ impl Gateway {
         record.model(&head.model);
         let affinity = call.affinity.unwrap_or_else(|| question.affinity());
         let targets = self.targets(call, &head.model, Some(affinity)).await?;
+        if let Some(target) = targets.first() {
+            record.reserve(call, target.model(), question.estimate()).await?;
+        }
         if question.stream {
             return self.streamed(call, question, head, targets, record).await;
         }

@@ -20,7 +20,7 @@ use super::{
     dialect::{Asked, ChatForm, Dialect},
     kept::Shelf,
 };
-use crate::{exchange::Native, router::Affinity};
+use crate::{exchange::Native, maestro::Estimate, router::Affinity};
 
 /// What a request says beside its body and belongs to the dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +144,15 @@ impl Question {
             }
         }
         Affinity::from(hash)
+    }
+
+    /// Estimates the tokens that it and its answer may use.
+    pub(super) fn estimate(&self) -> Estimate {
+        let number = |name: &str| native::value(&self.index, name)?.as_u64();
+        let google =
+            || native::value(&self.index, "generationConfig")?.get("maxOutputTokens")?.as_u64();
+        let most = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        Estimate::of(self.body.len(), most.into_iter().find_map(number).or_else(google))
     }
 
     /// Reads the body in full.
