@@ -57,7 +57,7 @@ pub use crate::{
     },
 };
 pub use ask::{Call, ChatStream, Listing};
-pub use catalog::SessionOf;
+pub use catalog::{Known, SessionOf};
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};

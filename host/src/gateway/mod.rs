@@ -196,6 +196,11 @@ impl Call {
         self.client.as_ref().is_none_or(|client| client.may_ask(provider, model))
     }
 
+    /// Reports whether the client's key may ask a provider for anything.
+    fn may_ask_some(&self, provider: &str) -> bool {
+        self.client.as_ref().is_none_or(|client| client.may_ask_some(provider))
+    }
+
     /// Reports whether it may do so with a session, by its selector `PROVIDER:NAME@AUTH` or its name.
     fn may_use(&self, provider: &str, model: &str, session: Option<&str>) -> bool {
         let name = session.map(|session| {
