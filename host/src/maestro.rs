@@ -70,7 +70,7 @@ pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, Pending
 pub use meter::{Estimate, Limit, Meter};
 pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
-pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish};
+pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish, open_stops};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,

@@ -11,7 +11,12 @@ use plugin_api::{
     operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
-use super::{Error, Maestro, asking::Asking, choice::Chosen, route::Wish};
+use super::{
+    Error, Maestro,
+    asking::Asking,
+    choice::Chosen,
+    route::{Stop, Wish},
+};
 use crate::{
     exchange::{
         Delivery, Driver, ExchangeError, Native, Refused, grammar::Rule, recording::Recorder,
@@ -416,6 +421,21 @@ impl Maestro {
             }
             _ => Err(Error::AmbiguousModel { model: text.to_owned(), candidates }),
         }
+    }
+
+    /// Finds the places that a model name stands for, as [`route`](Self::route) does for an alias or a
+    /// pool; any other name stands for one ([`parse_model`](Self::parse_model)).
+    ///
+    /// # Errors
+    ///
+    /// As those.
+    pub async fn places(&self, text: &str) -> Result<Vec<Stop>, Error> {
+        let is_pool = || text.parse::<ModelRef>().is_ok_and(|model| model.pool);
+        if self.config().aliases.contains_key(text) || is_pool() {
+            return Ok(self.route(text, &Wish::default()).await?.stops);
+        }
+        let model = self.parse_model(text).await?;
+        Ok(vec![Stop::at(model, false)])
     }
 
     /// Returns the model that is asked when none is named.
