@@ -143,6 +143,8 @@ pub struct Driver {
     value_given: bool,
     over: bool,
     relay: Relay,
+    /// A failure that went to the client as it came.
+    passed_on: Option<ExchangeError>,
     tape: Option<Tape>,
 }
 
@@ -206,6 +208,7 @@ impl Driver {
             value_given: false,
             over: false,
             relay: Relay::new(is_native, order.native.streams),
+            passed_on: None,
             tape,
         };
         let opening = Opening { instance: order.instance, operation: order.operation }
@@ -549,15 +552,22 @@ impl Driver {
     }
 
     fn fail(&mut self, mut source: Box<ProviderError>) {
-        if self.relay.survives(&source) {
-            info!(provider = self.provider, kind = %source.kind, "nobody reads along any more");
-            return;
+        let survives = self.relay.survives(&source);
+        if !survives {
+            self.end();
         }
-        self.end();
         if let Some(credential) = &self.credential {
             *source = credential.masked(*source);
         }
         let provider = self.provider.clone();
+        if survives {
+            info!(provider, kind = %source.kind, "nobody reads along any more");
+            // The client got it in the vendor's own words. What the plugin could not read is nobody's.
+            if source.kind != ErrorKind::Protocol {
+                self.passed_on = Some(ExchangeError::Provider { provider, source });
+            }
+            return;
+        }
         self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }
 
@@ -623,6 +633,11 @@ impl Drop for Driver {
 }
 
 impl Driver {
+    /// Takes the failure that an answer told in its midst while it was passed on.
+    pub fn take_passed_on(&mut self) -> Option<ExchangeError> {
+        self.passed_on.take()
+    }
+
     /// Takes the upstream's refusal of a client's own body, as it came but for the credential.
     pub fn take_refused(&mut self) -> Option<Refused> {
         let (status, mut body) = self.relay.take_refused()?;

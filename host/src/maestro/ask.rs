@@ -106,6 +106,8 @@ pub struct ChatStream {
     /// What came before the model said anything. It is held back while another exchange may take the
     /// place of this one, which would say it again.
     held: VecDeque<Delivery>,
+    /// A failure that the client got in the vendor's own words.
+    passed_on: Option<Error>,
 }
 
 impl ChatStream {
@@ -147,7 +149,8 @@ impl ChatStream {
                 };
                 match delivery {
                     Some(Ok(Delivery::Value(_))) | None => {
-                        self.asking.ended(None);
+                        self.passed_on = self.driver.take_passed_on().map(Error::from);
+                        self.asking.ended(self.passed_on.as_ref());
                         return None;
                     }
                     Some(Ok(delivery)) => {
@@ -219,6 +222,13 @@ impl ChatStream {
     /// Takes the upstream's refusal of a body that was passed through, as it came.
     pub fn take_refused(&mut self) -> Option<Refused> {
         self.driver.take_refused()
+    }
+
+    /// Returns the failure that an answer told in its midst while it was passed on, once it is over. The
+    /// client has it already; it is for records.
+    #[must_use]
+    pub fn passed_on(&self) -> Option<&Error> {
+        self.passed_on.as_ref()
     }
 
     /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
@@ -304,7 +314,7 @@ impl Maestro {
     ) -> Result<ChatStream, Error> {
         let opened = Asking::open(self, provider, chosen, operation, native, call).await;
         let (asking, driver) = opened?;
-        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
+        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new(), passed_on: None })
     }
 
     /// Lists the models of a provider.
