@@ -141,8 +141,9 @@ impl Gateway {
                 self.chat(&call, question, record).await
             }
             Endpoint::CountTokens(model) => {
+                let beside = Beside::of(call.dialect, request.uri(), request.headers());
                 let body = self.read(request).await?;
-                self.count_tokens(&call, model.as_deref(), &body, record).await
+                self.count_tokens(&call, model.as_deref(), beside, &body, record).await
             }
             Endpoint::Embed(form) => {
                 let body = self.read(request).await?;

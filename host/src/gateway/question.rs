@@ -68,6 +68,16 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Returns the headers alone, as the index of no body.
+    pub(super) fn headers_of(self, dialect: Dialect) -> NativeBody {
+        let mut native = NativeBody::default();
+        dialect.as_str().clone_into(&mut native.dialect);
+        native.headers = self.headers;
+        native
+    }
+}
+
 impl Question {
     /// Reads the top level of a body.
     pub(super) fn of(form: ChatForm, beside: Beside, body: Bytes) -> Result<Self, RequestError> {

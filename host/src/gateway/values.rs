@@ -9,6 +9,7 @@ use super::{
     body::{self, Body},
     chat::{Target, served_by, tell},
     failure::Refusal,
+    question::Beside,
     record::Record,
     route::EmbedForm,
 };
@@ -52,11 +53,13 @@ impl Gateway {
         &self,
         call: &Call,
         model: Option<&str>,
+        beside: Beside,
         body: &[u8],
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         body::check(body)?;
-        let request = call.dialect.decode_count(model, body, &self.shelf(call))?;
+        let mut request = call.dialect.decode_count(model, body, &self.shelf(call))?;
+        request.native = Some(beside.headers_of(call.dialect));
         record.model(request.model.as_str());
         let target = self.one_target(call, request.model.as_str()).await?;
         // Vendors count for nothing, so nothing is reserved and the request costs nothing.

@@ -502,7 +502,8 @@ impl Maestro {
         Ok(embeddings)
     }
 
-    /// Counts the tokens of a request.
+    /// Counts the tokens of a request. Of its [`native`](ChatRequest::native) body only the headers
+    /// mean something, to a provider of that dialect.
     ///
     /// # Errors
     ///
@@ -516,6 +517,8 @@ impl Maestro {
         let what = "token counting";
         let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
+        // Headers of the client are for a provider that speaks its dialect.
+        request.native = request.native.filter(|native| provider.takes(&native.dialect));
         request.model = model.model.clone();
         let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));
