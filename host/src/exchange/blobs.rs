@@ -34,6 +34,12 @@ impl Blobs {
         Self { media: Vec::new(), native }
     }
 
+    /// Reports whether there is anything to [`detach`](Self::detach).
+    #[must_use]
+    pub fn are_in(request: &ChatRequest) -> bool {
+        request.messages.iter().any(|message| hold_bytes(&message.parts))
+    }
+
     /// Takes the bytes of all media out of a request and leaves handles.
     pub fn detach(&mut self, request: &mut ChatRequest) {
         for message in &mut request.messages {
@@ -63,6 +69,10 @@ impl Blobs {
         self.native = Bytes::new();
     }
 
+    fn native(&self, start: u64, end: u64) -> Option<&[u8]> {
+        self.native.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+    }
+
     /// Joins the pieces of a body.
     ///
     /// # Errors
@@ -73,15 +83,19 @@ impl Blobs {
         if let [Piece::Bytes(bytes)] = pieces.as_mut_slice() {
             return Ok(std::mem::take(bytes).into());
         }
-        let mut joined = Vec::new();
+        let length = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Native { start, end } => self.native(*start, *end).map_or(0, <[u8]>::len),
+            // Best measured when it is written.
+            _ => 0,
+        };
+        let mut joined = Vec::with_capacity(pieces.iter().map(length).sum());
         for piece in &pieces {
             match piece {
                 Piece::Bytes(bytes) => joined.extend_from_slice(bytes),
                 Piece::Native { start, end } => {
-                    let range = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
-                    let (start, end) = range.ok_or(BodyError::Unknown)?;
-                    joined
-                        .extend_from_slice(self.native.get(start..end).ok_or(BodyError::Unknown)?);
+                    let range = self.native(*start, *end).ok_or(BodyError::Unknown)?;
+                    joined.extend_from_slice(range);
                 }
                 Piece::Blob { id, encoding } => {
                     let blob = self.media.get(*id as usize).ok_or(BodyError::Unknown)?;
@@ -103,6 +117,16 @@ impl Blobs {
         }
         Ok(joined.into())
     }
+}
+
+fn hold_bytes(parts: &[ContentPart]) -> bool {
+    parts.iter().any(|part| match &part.content {
+        Content::Image(media) | Content::Audio(media) | Content::File(media) => {
+            matches!(media.source, DataSource::Inline { .. })
+        }
+        Content::ToolResult(result) => hold_bytes(&result.parts),
+        _ => false,
+    })
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::{
 /// What the one request needs that an exchange may ask for when it is cancelled.
 pub(super) struct LastRequest {
     pub(super) transport: Arc<Transport>,
-    pub(super) route: Route,
-    pub(super) credential: Option<CredentialUse>,
+    pub(super) route: Arc<Route>,
+    pub(super) credential: Option<Arc<CredentialUse>>,
     pub(super) blobs: Blobs,
 }
 

@@ -21,7 +21,7 @@ use plugin_api::{
     PluginId,
     abi::{
         Effect,
-        codec::{Opening, PackedOpening, Vectors},
+        codec::{PackedOpening, Vectors},
     },
     error::{ErrorKind, ProviderError},
     event::ChatEvent,
@@ -38,7 +38,7 @@ use super::{
     blobs::{Blobs, BodyError},
     cancel::{CANCEL, LastRequest, cancel},
     grammar::{Grammar, Rule, Violation},
-    issuers::{own_only, stamp},
+    issuers::{holds_issued, own_only, stamp},
     recording::{Recorder, Tape},
     relay::{Native, Phase, Refused, Relay},
 };
@@ -59,14 +59,14 @@ pub struct Order {
     pub runtime: Runtime,
     /// The provider, as configured.
     pub instance: Instance,
-    /// What to do.
-    pub operation: Operation,
+    /// What to do. Shared with whoever may order it again, and copied only where it must be changed.
+    pub operation: Arc<Operation>,
     /// The client's own body, for pass-through: then the answer is delivered as it came.
     pub native: Native,
     /// Where requests may go.
-    pub route: Route,
+    pub route: Arc<Route>,
     /// The credential to put into them.
-    pub credential: Option<CredentialUse>,
+    pub credential: Option<Arc<CredentialUse>>,
     /// Where to write down what the exchange is given and gives.
     pub recorder: Option<Arc<Recorder>>,
 }
@@ -123,8 +123,8 @@ pub struct Driver {
     /// Whether a worker was given an input and has not answered.
     stepping: bool,
     transport: Arc<Transport>,
-    route: Route,
-    credential: Option<CredentialUse>,
+    route: Arc<Route>,
+    credential: Option<Arc<CredentialUse>>,
     blobs: Blobs,
     provider: String,
     plugin: String,
@@ -175,10 +175,14 @@ impl Driver {
     /// Opens an exchange and steps its start. Requests go out when the first delivery is asked for.
     #[must_use]
     pub fn start(mut order: Order, transport: Arc<Transport>) -> Self {
-        let is_native = matches!(&order.operation, Operation::Chat(chat) if chat.native.is_some());
+        let is_native = matches!(&*order.operation, Operation::Chat(chat) if chat.native.is_some());
         let mut blobs = Blobs::new(order.native.body);
         let mut warnings = Ok(Vec::new());
-        if let Operation::Chat(request) | Operation::CountTokens(request) = &mut order.operation {
+        if let Operation::Chat(request) | Operation::CountTokens(request) = &*order.operation
+            && (Blobs::are_in(request) || holds_issued(request))
+            && let Operation::Chat(request) | Operation::CountTokens(request) =
+                Arc::make_mut(&mut order.operation)
+        {
             blobs.detach(request);
             warnings = own_only(request, order.instance.provider.as_str());
         }
@@ -195,7 +199,7 @@ impl Driver {
             blobs,
             provider: order.instance.provider.to_string(),
             plugin: order.plugin.to_string(),
-            is_chat: matches!(order.operation, Operation::Chat(_)),
+            is_chat: matches!(&*order.operation, Operation::Chat(_)),
             expected: expected_reply(&order.operation),
             grammar: Grammar::default(),
             vectors: Vectors::default(),
@@ -211,8 +215,7 @@ impl Driver {
             passed_on: None,
             tape,
         };
-        let opening = Opening { instance: order.instance, operation: order.operation }
-            .pack()
+        let opening = PackedOpening::of(&order.instance, &order.operation)
             .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()));
         match warnings.and_then(|warnings| opening.map(|opening| (warnings, opening))) {
             Ok((warnings, opening)) => {
@@ -253,8 +256,8 @@ impl Driver {
                 happened = self.happens() => happened,
             };
             match happened {
-                Happened::Head(Ok(answer)) => {
-                    let (status, headers) = (answer.status, answer.headers.clone());
+                Happened::Head(Ok(mut answer)) => {
+                    let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
                     debug!(provider = self.provider, status, "answer");
                     self.upstream = Upstream::Reading(Box::new(answer));
                     let request = self.open_request();
@@ -503,7 +506,7 @@ impl Driver {
         let mut request = request;
         let sending = match self.blobs.assemble(std::mem::take(&mut request.body)) {
             Ok(body) => {
-                let (route, credential) = (self.route.clone(), self.credential.clone());
+                let (route, credential) = (Arc::clone(&self.route), self.credential.clone());
                 Arc::clone(&self.transport).send(route, request, body, credential)
             }
             Err(error @ BodyError::NotText) => {
@@ -651,7 +654,7 @@ impl Driver {
     fn last_request(&mut self) -> LastRequest {
         LastRequest {
             transport: Arc::clone(&self.transport),
-            route: self.route.clone(),
+            route: Arc::clone(&self.route),
             credential: self.credential.take(),
             blobs: std::mem::replace(&mut self.blobs, Blobs::new(Bytes::new())),
         }

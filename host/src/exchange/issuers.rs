@@ -22,6 +22,27 @@ pub(super) fn stamp(event: &mut ChatEvent, provider: &str) {
     }
 }
 
+/// Reports whether a request holds anything that has an issuer.
+pub(super) fn holds_issued(request: &ChatRequest) -> bool {
+    let of_a_provider = |tool: &ToolDefinition| matches!(tool, ToolDefinition::Provider(_));
+    request.tools.iter().any(of_a_provider)
+        || request.messages.iter().any(|message| hold_issued(&message.parts))
+}
+
+fn hold_issued(parts: &[ContentPart]) -> bool {
+    parts.iter().any(|part| {
+        !part.continuity.is_empty()
+            || match &part.content {
+                Content::Image(media) | Content::Audio(media) | Content::File(media) => {
+                    matches!(media.source, DataSource::File { .. })
+                }
+                Content::Opaque(_) => true,
+                Content::ToolResult(result) => hold_issued(&result.parts),
+                _ => false,
+            }
+    })
+}
+
 /// Takes what belongs to other providers out of a request; returns warnings for the client.
 ///
 /// # Errors

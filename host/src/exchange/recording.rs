@@ -327,7 +327,7 @@ impl Recorder {
 /// An exchange that is being recorded; written when it is dropped.
 pub(super) struct Tape {
     recorder: Arc<Recorder>,
-    credential: Option<CredentialUse>,
+    credential: Option<Arc<CredentialUse>>,
     lines: Vec<Line>,
     /// An input that has not been answered.
     pending: Option<Line>,
@@ -337,7 +337,7 @@ pub(super) struct Tape {
 impl Tape {
     pub(super) fn new(
         recorder: Arc<Recorder>,
-        credential: Option<CredentialUse>,
+        credential: Option<Arc<CredentialUse>>,
         plugin: &str,
         instance: &Instance,
         operation: &Operation,

@@ -72,8 +72,9 @@ impl Gateway {
             created: maestro::unix_time_s(),
         };
         record.model(&head.model);
-        let affinity = call.affinity.unwrap_or_else(|| question.affinity());
-        let targets = self.targets(call, &head.model, Some(affinity)).await?;
+        let spread = self.maestro.is_spread(&head.model);
+        let affinity = spread.then(|| call.affinity.unwrap_or_else(|| question.affinity()));
+        let targets = self.targets(call, &head.model, affinity).await?;
         if let Some(target) = targets.first() {
             record.reserve(call, target.model(), question.estimate()).await?;
         }
@@ -195,7 +196,7 @@ impl Target {
 /// Begins a chat with the first target that takes it.
 async fn open(
     maestro: &Maestro,
-    question: Question,
+    mut question: Question,
     targets: Vec<Target>,
     call: &Call,
 ) -> Result<Opened, Refusal> {
@@ -207,7 +208,7 @@ async fn open(
         if tried.rules_out(&target.stop) {
             continue;
         }
-        match begin(maestro, &question, &mut asked, at == last, &target, call).await {
+        match begin(maestro, &mut question, &mut asked, at == last, &target, call).await {
             Ok(opened) => return Ok(opened),
             // Another target may understand it as it is.
             Err(Failed::Unread(error)) => failure = Some(Refusal::from(error)),
@@ -234,7 +235,7 @@ async fn open(
 /// Begins with one target: with the client's own body where that is understood, else translated.
 async fn begin(
     maestro: &Maestro,
-    question: &Question,
+    question: &mut Question,
     asked: &mut Option<Asked>,
     is_last: bool,
     target: &Target,
@@ -242,7 +243,7 @@ async fn begin(
 ) -> Result<Opened, Failed> {
     let counted = call.client.as_ref().is_some_and(|client| client.is_counted());
     if question.may_pass() && !(counted && question.hides_usage()) {
-        let (request, native) = question.native();
+        let (request, native) = question.native(is_last);
         let stream = maestro.pass_chat(target.model(), request, native, target.call()).await;
         if let Some(mut stream) = stream.map_err(Failed::from)? {
             match first(&mut stream, target, call).await {

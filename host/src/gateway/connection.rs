@@ -4,6 +4,8 @@ use std::{
     future::Future as _,
     io,
     mem::MaybeUninit,
+    net::TcpStream as StdTcpStream,
+    os::unix::net::UnixStream as StdUnixStream,
     pin::Pin,
     sync::{
         Arc,
@@ -30,6 +32,33 @@ use super::body::Body;
 pub(super) enum Plain {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// What was accepted, between two threads: no runtime watches it.
+#[derive(Debug)]
+pub(super) enum Parked {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Plain {
+    /// Takes it out of this runtime, for another.
+    pub(super) fn park(self) -> io::Result<Parked> {
+        Ok(match self {
+            Self::Tcp(stream) => Parked::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Parked::Unix(stream.into_std()?),
+        })
+    }
+}
+
+impl Parked {
+    /// Puts it into this runtime.
+    pub(super) fn unpark(self) -> io::Result<Plain> {
+        Ok(match self {
+            Self::Tcp(stream) => Plain::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Plain::Unix(UnixStream::from_std(stream)?),
+        })
+    }
 }
 
 /// What HTTP is spoken over.

@@ -1,6 +1,6 @@
 //! The gateway: clients that speak a vendor's dialect on one side, any provider on the other.
 //!
-//! Here live the server (`server`; `listener`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
+//! Here live the server (`server`; `listener`, `lanes`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
 //! client's half of each dialect behind one seam (`dialect`), and the answers: `chat` and its
 //! `stream`, of a `question` that a provider may understand as it is (`relay`), `models`, `values` for what comes in one piece; `kept` is what clients may refer to. Here does *not* live anything about
 //! providers, sessions or the choice between them: that is the facade's, [`Maestro`].
@@ -18,6 +18,7 @@ mod dialect;
 mod failure;
 mod guard;
 mod kept;
+mod lanes;
 mod listener;
 mod models;
 mod question;

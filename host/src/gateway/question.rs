@@ -123,15 +123,16 @@ impl Question {
         self.form == ChatForm::OpenAiChat && self.stream && asked() != Some(true)
     }
 
-    /// Returns the request that passes the body on.
-    pub(super) fn native(&self) -> (ChatRequest, Native) {
+    /// Returns the request that passes the body on. Nobody asks for it again after the last time.
+    pub(super) fn native(&mut self, is_last: bool) -> (ChatRequest, Native) {
         let mut request = ChatRequest::default();
         if self.form == ChatForm::OpenAiResponses {
             // These leave traces at the vendor, so that such a request is not sent twice.
             let stores = native::value(&self.index, "store") != Some(&Value::Bool(false));
             request.store = Some(stores);
         }
-        request.native = Some(self.index.clone());
+        let index = &mut self.index;
+        request.native = Some(if is_last { std::mem::take(index) } else { index.clone() });
         (request, Native { body: self.body.clone(), streams: self.stream })
     }
 

@@ -29,6 +29,7 @@ use super::{
     Gateway,
     auth::Entry,
     connection::{Answer, Connection, Plain, Traffic, Wire},
+    lanes::Lanes,
     listener::{Listener, unix_path},
     tls::{self, Certificate, TlsError},
 };
@@ -64,6 +65,9 @@ pub enum StartError {
         /// What was asked for.
         address: String,
     },
+    /// The system gives no thread to serve on.
+    #[error("failed to start a thread")]
+    Threads(#[source] io::Error),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -91,6 +95,7 @@ impl StartError {
                  `--plaintext`, or listen on 127.0.0.1"
                     .into(),
             ),
+            Self::Threads(_) => Some("raise the limit of threads or processes of this user".into()),
             Self::Tls(_) => Some("`[serve.tls]` takes PEM files: `cert`, the chain, and `key`".into()),
             Self::Keyless { .. } => Some("run `maestro keys create --name NAME` first".into()),
             Self::Maestro(error) => error.hint(),
@@ -104,6 +109,7 @@ pub struct Server {
     tls: Option<(TlsAcceptor, Arc<Certificate>)>,
     gateway: Arc<Gateway>,
     settings: ServeConfig,
+    lanes: Lanes,
 }
 
 /// A gateway for one process, and the key that it is given.
@@ -183,7 +189,8 @@ impl Server {
         let tls = settings.tls.clone().map(tls::acceptor).transpose()?;
         let entry = Entry::Clients { keys_required: exposed.is_some() };
         let gateway = Arc::new(Gateway::new(maestro, entry));
-        Ok(Self { listeners, tls, gateway, settings })
+        let lanes = Lanes::start().map_err(StartError::Threads)?;
+        Ok(Self { listeners, tls, gateway, settings, lanes })
     }
 
     /// Listens on a free port of this machine, for whoever is given the key, drawn for this once.
@@ -201,7 +208,8 @@ impl Server {
             listener.address().ok_or_else(|| listen(io::ErrorKind::NotConnected.into()))?;
         let settings = maestro.config().serve.clone();
         let gateway = Arc::new(Gateway::new(maestro, Entry::one_key(&key)));
-        let server = Self { listeners: vec![listener], tls: None, gateway, settings };
+        let lanes = Lanes::start().map_err(StartError::Threads)?;
+        let server = Self { listeners: vec![listener], tls: None, gateway, settings, lanes };
         Ok(Private { server, address, key: key.into() })
     }
 
@@ -233,6 +241,7 @@ impl Server {
             tls: self.tls.map(|(acceptor, _)| acceptor),
             header_timeout: Duration::from_millis(self.settings.header_timeout_ms.max(1)),
             permits: Arc::new(Semaphore::new(most as usize)),
+            lanes: self.lanes,
             closing: AtomicBool::new(false),
             stopped: stopped.clone(),
         });
@@ -247,10 +256,13 @@ impl Server {
             while doors.join_next().await.is_some() {}
             let _ = service.permits.acquire_many(most).await;
         };
-        match timeout(Duration::from_millis(self.settings.drain_ms), finished).await {
+        let drained = timeout(Duration::from_millis(self.settings.drain_ms), finished).await;
+        let cut = match drained {
             Ok(()) => 0,
             Err(_) => most as usize - service.permits.available_permits(),
-        }
+        };
+        service.lanes.end().await;
+        cut
     }
 }
 
@@ -284,6 +296,7 @@ struct Service {
     header_timeout: Duration,
     /// One for each connection.
     permits: Arc<Semaphore>,
+    lanes: Lanes,
     /// Whether each answer is the last on its connection.
     closing: AtomicBool,
     stopped: watch::Receiver<bool>,
@@ -321,12 +334,15 @@ impl Service {
         let this = Arc::clone(self);
         // What came while there was no room waits for it here.
         let permit = permit.or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok());
-        tokio::spawn(async move {
+        let Ok(stream) = stream.park() else { return };
+        self.lanes.spawn(async move {
             let permit = match permit {
                 Some(permit) => Some(permit),
                 None => Arc::clone(&this.permits).acquire_owned().await.ok(),
             };
-            this.connection(stream).await;
+            if let Ok(stream) = stream.unpark() {
+                this.connection(stream).await;
+            }
             drop(permit);
         });
     }

@@ -28,7 +28,7 @@ pub(super) struct Asking {
     provider: Arc<Provider>,
     chosen: Chosen,
     /// The operation, for as long as the exchange may be opened again.
-    again: Option<Operation>,
+    again: Option<Arc<Operation>>,
     /// The client's own body, where it is passed through.
     native: Native,
     /// What it finds out about the upstream; of operations that only look, nothing.
@@ -73,6 +73,7 @@ impl Asking {
         call: &Call,
     ) -> Result<(Self, Driver), Error> {
         offered(provider, &chosen, &operation)?;
+        let operation = Arc::new(operation);
         let config = maestro.config();
         let visit = match tells_of_health(&operation) {
             true => Some(maestro.inner.health.visit(&provider.id)?),
@@ -84,7 +85,7 @@ impl Asking {
         let asking = Self {
             maestro: maestro.clone(),
             provider: Arc::clone(provider),
-            again: may_again.then(|| operation.clone()),
+            again: may_again.then(|| Arc::clone(&operation)),
             native,
             chosen,
             visit,
@@ -226,7 +227,7 @@ impl Asking {
         }
     }
 
-    fn drive(&self, operation: Operation) -> Result<Driver, Error> {
+    fn drive(&self, operation: Arc<Operation>) -> Result<Driver, Error> {
         let plugin = &self.provider.plugin;
         let runtime = plugin.runtime().map_err(|source| refused(plugin, source))?;
         let mut instance = self.provider.instance();
@@ -237,7 +238,7 @@ impl Asking {
             instance,
             operation,
             native: self.native.clone(),
-            route: self.provider.route.clone(),
+            route: Arc::clone(&self.provider.route),
             credential: self.chosen.credential.clone(),
             recorder: self.recorder.clone(),
         };

@@ -31,7 +31,7 @@ pub(super) struct Chosen {
     /// What the plugin may know.
     pub(super) info: PluginSession,
     /// What the transport puts into requests.
-    pub(super) credential: Option<CredentialUse>,
+    pub(super) credential: Option<Arc<CredentialUse>>,
     /// The stored session, for bookkeeping.
     pub(super) stored: Option<Arc<OpenSession>>,
 }
@@ -190,8 +190,7 @@ impl Maestro {
         provider: &Provider,
         session: &OpenSession,
     ) -> Result<(), Error> {
-        let selector = session.info.selector();
-        if let Some(change) = session.credential.binding.change_to(&provider.binding()) {
+        if let Some(change) = session.credential.binding.change_to(provider.binding()) {
             let (info, change) = (session.info.clone(), describe(&change));
             if session.info.status == SessionStatus::Ready {
                 let text = change.clone();
@@ -202,7 +201,7 @@ impl Maestro {
                     })
                     .await?;
             }
-            return Err(Error::NeedsApproval { session: selector, change });
+            return Err(Error::NeedsApproval { session: session.info.selector(), change });
         }
         Ok(())
     }
@@ -259,7 +258,11 @@ impl Chosen {
         Ok(Self {
             selector: Some(session.info.selector()),
             info,
-            credential: Some(CredentialUse { keys, plugin: provider.plugin.id.clone(), placement }),
+            credential: Some(Arc::new(CredentialUse {
+                keys,
+                plugin: provider.plugin.id.clone(),
+                placement,
+            })),
             stored: Some(session),
         })
     }
@@ -268,12 +271,12 @@ impl Chosen {
         Self {
             selector: Some(selector),
             info: plugin_session(provider, AuthKind::ApiKey),
-            credential: Some(CredentialUse {
+            credential: Some(Arc::new(CredentialUse {
                 // The user named this source for this provider as it is now configured.
-                keys: Keys::Declared { secret, binding: provider.binding() },
+                keys: Keys::Declared { secret, binding: provider.binding().clone() },
                 plugin: provider.plugin.id.clone(),
                 placement: provider.placement.clone(),
-            }),
+            })),
             stored: None,
         }
     }

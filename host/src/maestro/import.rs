@@ -248,7 +248,7 @@ impl Maestro {
             provider: provider.id.clone(),
             name,
             account: Some(format!("{} profile {}", link.tool, link.profile)),
-            credential: Credential::profile(link, provider.binding()),
+            credential: Credential::profile(link, provider.binding().clone()),
             replace: false,
             make_default: false,
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use plugin_api::event::Usage;
 use serde::Deserialize;
 
-use crate::router::RefPattern;
+use crate::router::pattern;
 
 /// What a model costs, in US dollars for a million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -53,18 +53,17 @@ impl Price {
 /// Finds the price of a model: of the user's own first, then of those that are shipped.
 #[must_use]
 pub fn price(own: &Prices, provider: &str, model: &str) -> Option<Price> {
-    find(own, provider, model).or_else(|| find(&SHIPPED, provider, model))
+    let whole = format!("{provider}/{model}");
+    let of = |prices| find(prices, &whole, provider, model);
+    of(own).or_else(|| of(&SHIPPED))
 }
 
 /// The whole ref comes first, then the longest pattern that fits.
-fn find(prices: &Prices, provider: &str, model: &str) -> Option<Price> {
-    if let Some(price) = prices.get(&format!("{provider}/{model}")) {
+fn find(prices: &Prices, whole: &str, provider: &str, model: &str) -> Option<Price> {
+    if let Some(price) = prices.get(whole) {
         return Some(*price);
     }
-    let fits = |pattern: &str| {
-        pattern.parse::<RefPattern>().is_ok_and(|pattern| pattern.allows(provider, model))
-    };
-    let fitting = prices.iter().filter(|(pattern, _)| fits(pattern));
+    let fitting = prices.iter().filter(|(text, _)| pattern::allows(text, provider, model));
     fitting.max_by_key(|(pattern, _)| pattern.len()).map(|(_, price)| *price)
 }
 
@@ -79,7 +78,7 @@ mod tests {
     fn the_shipped_ones_are_read_and_make_sense() {
         assert!(SHIPPED.len() > 10);
         for (pattern, price) in &*SHIPPED {
-            assert!(pattern.parse::<RefPattern>().is_ok(), "{pattern}");
+            assert!(pattern.parse::<crate::router::RefPattern>().is_ok(), "{pattern}");
             assert_eq!(price.problem(), None, "{pattern}");
         }
     }

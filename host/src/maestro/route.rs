@@ -232,6 +232,13 @@ impl Maestro {
         Ok(Route { via, stops: open })
     }
 
+    /// Reports whether a model name may stand for several places, so that it matters what a request
+    /// belongs to.
+    #[must_use]
+    pub fn is_spread(&self, name: &str) -> bool {
+        name.contains(":*") || self.config().aliases.contains_key(name)
+    }
+
     /// Makes the places of one ref: itself, or the sessions of its pool.
     async fn stops(&self, model: &ModelRef, wish: &Wish<'_>) -> Result<Vec<Stop>, Error> {
         if !model.pool {

@@ -50,7 +50,7 @@ impl Maestro {
         let login = Login {
             provider: provider.id.clone(),
             name: login.name,
-            credential: Credential::api_key(key, provider.binding()).with_attributes(facts),
+            credential: Credential::api_key(key, provider.binding().clone()).with_attributes(facts),
             account: login.account,
             replace: login.replace,
             make_default: false,
@@ -402,7 +402,7 @@ impl Maestro {
 /// Returns what a session would be bound to if it were approved now: the plugin, the API's origins, and
 /// for tokens also the origins where they are renewed and revoked.
 fn wanted_binding(provider: &Provider, credential: &Credential) -> Binding {
-    let api = provider.binding();
+    let api = provider.binding().clone();
     let Some(tokens) = credential.tokens() else { return api };
     let facts = BTreeMap::new();
     let places = Places { settings: &provider.settings, facts: &facts };

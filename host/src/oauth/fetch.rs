@@ -130,7 +130,7 @@ impl Fetch {
         let request = request.auth(Auth::None);
         let whole = async {
             let transport = Arc::clone(&self.transport);
-            let mut answer = transport.send(route, request, body, None).await?;
+            let mut answer = transport.send(Arc::new(route), request, body, None).await?;
             let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await? {
                 if body.len() + chunk.len() > MAX_BODY {

@@ -234,7 +234,7 @@ impl TokenEndpoint {
         let origin = Origin::of(&self.url)
             .map_err(|error| TokenError::Endpoint { problem: error.to_string() })?;
         let route = Route { origins: vec![origin], tls: self.tls.clone(), ..Route::default() };
-        let sent = Arc::clone(transport).send(route, request, body, None).await;
+        let sent = Arc::clone(transport).send(Arc::new(route), request, body, None).await;
         let mut answer = sent.map_err(|error| {
             let message = error.message;
             match error.kind {

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use plugin_api::{
@@ -81,7 +81,7 @@ pub struct Provider {
     /// Start of its URLs, filled in.
     pub base_url: String,
     /// Where its requests may go.
-    pub route: Route,
+    pub route: Arc<Route>,
     /// Its settings: the profile's, overridden by the configuration's.
     pub settings: BTreeMap<String, Value>,
     /// Where a key goes.
@@ -90,6 +90,7 @@ pub struct Provider {
     pub key_env: Vec<String>,
     /// What is missing before it can be used.
     pub missing: Option<String>,
+    binding: OnceLock<Binding>,
 }
 
 /// The number of the first generation of a plugin.
@@ -418,7 +419,7 @@ fn make(
     Ok(Provider {
         capabilities,
         configured: config.is_some(),
-        route: Route {
+        route: Arc::new(Route {
             origins,
             allow_plain_http: config.is_some_and(|config| config.allow_plain_http),
             allow_metadata: config.is_some_and(|config| config.allow_metadata),
@@ -426,7 +427,8 @@ fn make(
                 ca_file: config.and_then(|config| config.ca_file.clone()),
                 client_cert: config.and_then(|config| config.client_cert.clone()),
             },
-        },
+        }),
+        binding: OnceLock::new(),
         id,
         plugin: Arc::clone(plugin),
         base_url: base_url.trim_end_matches('/').to_owned(),
@@ -551,9 +553,11 @@ impl Provider {
 
     /// Returns what a credential for it is bound to: its plugin and its origins.
     #[must_use]
-    pub fn binding(&self) -> Binding {
-        let origins = self.route.origins.iter().map(ToString::to_string);
-        Binding::new(self.plugin.id.clone(), origins).expect("our origins are origins")
+    pub fn binding(&self) -> &Binding {
+        self.binding.get_or_init(|| {
+            let origins = self.route.origins.iter().map(ToString::to_string);
+            Binding::new(self.plugin.id.clone(), origins).expect("our origins are origins")
+        })
     }
 
     /// Returns the instance that its plugin is told of.

@@ -22,23 +22,32 @@ impl FromStr for RefPattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = || InvalidPattern { found: text.to_owned() };
-        if text == "*" {
-            return Ok(Self { provider: "*".into(), session: None, model: "*".into() });
-        }
-        let (left, model) = text.split_once('/').ok_or_else(invalid)?;
-        let (provider, session) = match left.split_once(':') {
-            Some((provider, session)) => (provider, Some(session)),
-            None => (left, None),
-        };
-        if provider.is_empty() || model.is_empty() || session == Some("") {
-            return Err(invalid());
-        }
+        let (provider, session, model) = pieces(text).ok_or_else(invalid)?;
         Ok(Self {
             provider: provider.to_owned(),
             session: session.map(str::to_owned),
             model: model.to_owned(),
         })
     }
+}
+
+/// Takes a pattern apart: provider, session and model.
+fn pieces(text: &str) -> Option<(&str, Option<&str>, &str)> {
+    if text == "*" {
+        return Some(("*", None, "*"));
+    }
+    let (left, model) = text.split_once('/')?;
+    let (provider, session) = match left.split_once(':') {
+        Some((provider, session)) => (provider, Some(session)),
+        None => (left, None),
+    };
+    let whole = !provider.is_empty() && !model.is_empty() && session != Some("");
+    whole.then_some((provider, session, model))
+}
+
+/// As [`RefPattern::allows`], of a pattern as it is written; what is none allows nothing.
+pub(crate) fn allows(text: &str, provider: &str, model: &str) -> bool {
+    pieces(text).is_some_and(|(own, _, models)| matches(own, provider) && matches(models, model))
 }
 
 impl RefPattern {

@@ -84,10 +84,7 @@ impl Binding {
     /// Reports whether `plugin` may have the credential sent to `url`.
     #[must_use]
     pub fn allows(&self, plugin: &PluginId, url: &Url) -> bool {
-        let origin = url.origin();
-        origin.is_tuple()
-            && *plugin == self.plugin
-            && self.origins.contains(&origin.ascii_serialization())
+        *plugin == self.plugin && self.origins.iter().any(|origin| is_origin_of(origin, url))
     }
 
     /// Returns what a new binding would change, or `None` when it asks for nothing more.
@@ -107,6 +104,21 @@ impl Binding {
 
 /// Stands where a plugin's id would. A plugin of that id gains nothing: there is no origin.
 pub(crate) const UNBOUND: &str = "unbound";
+
+/// Reports whether this is the origin of a URL, as `Url` writes it.
+fn is_origin_of(origin: &str, url: &Url) -> bool {
+    let host = || {
+        let host = origin.strip_prefix(url.scheme())?.strip_prefix("://")?;
+        host.strip_prefix(url.host_str()?)
+    };
+    match (host(), url.port()) {
+        (Some(port), Some(own)) => {
+            port.strip_prefix(':').and_then(|it| it.parse().ok()) == Some(own)
+        }
+        (Some(port), None) => port.is_empty(),
+        (None, _) => false,
+    }
+}
 
 fn normalized(text: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin { found: text.to_owned() };

@@ -1,7 +1,6 @@
 //! Sends requests with pooled connections and reads answers as they come.
 
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     fs,
     path::PathBuf,
@@ -14,7 +13,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use plugin_api::http::{HOST_HEADERS, Headers, HttpRequest, TransportErrorKind};
 use reqwest::{Certificate, Client, Identity, redirect};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::{
+    runtime,
+    time::{Instant, Sleep, sleep, timeout},
+};
 use url::Url;
 
 use super::{
@@ -64,11 +66,23 @@ impl TransportError {
     }
 }
 
-/// Sends requests. One for the whole program; connections are pooled per origin.
+/// Sends requests. One for the whole program; connections are pooled per origin and runtime, because
+/// one that another runtime looks after is woken on another thread, and ends with it.
 #[derive(Debug)]
 pub struct Transport {
     timeouts: Timeouts,
-    clients: Mutex<HashMap<(TlsOptions, bool, bool), Client>>,
+    /// Few, so that looking at each is quicker than a hash.
+    clients: Mutex<Vec<(Kind, Client)>>,
+}
+
+/// What a client is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kind {
+    runtime: Option<runtime::Id>,
+    /// Whether the proxies of the environment are passed by.
+    direct: bool,
+    allow_metadata: bool,
+    tls: TlsOptions,
 }
 
 impl Transport {
@@ -85,23 +99,16 @@ impl Transport {
     /// [`TransportError`]; of kind [`Refused`](TransportErrorKind::Refused) when nothing was sent.
     pub async fn send(
         self: Arc<Self>,
-        route: Route,
+        route: Arc<Route>,
         request: HttpRequest,
         body: Bytes,
-        credential: Option<CredentialUse>,
+        credential: Option<Arc<CredentialUse>>,
     ) -> Result<Answer, TransportError> {
         let mut url = Url::parse(&request.url).map_err(|_| {
             TransportError::refused("the plugin asked for something that is no URL")
         })?;
-        let origin =
-            Origin::of(&url).map_err(|error| TransportError::refused(error.to_string()))?;
-        if !route.origins.contains(&origin) {
-            let allowed: Vec<String> = route.origins.iter().map(ToString::to_string).collect();
-            let allowed = if allowed.is_empty() { "none".into() } else { allowed.join(", ") };
-            return Err(TransportError::refused(format!(
-                "origin `{origin}` is not declared by the provider (declared: {allowed})"
-            )));
-        }
+        let declared = route.origins.iter().find(|origin| origin.is_of(&url)).cloned();
+        let origin = declared.ok_or_else(|| undeclared(&url, &route))?;
         if origin.is_exposed() && !route.allow_plain_http {
             return Err(TransportError::refused(format!(
                 "`{origin}` is plain http beyond this machine; set `allow_plain_http = true` to allow it"
@@ -117,12 +124,13 @@ impl Transport {
         let client = self.client(&route, origin.is_loopback())?;
         let method = Method::from_bytes(request.method.as_str().as_bytes())
             .map_err(|_| TransportError::refused("unknown method"))?;
-        let mut outgoing = client.request(method, url).headers(headers);
+        let mut outgoing = reqwest::Request::new(method, url);
+        *outgoing.headers_mut() = headers;
         if !body.is_empty() || !request.method.is_idempotent() {
-            outgoing = outgoing.body(body);
+            *outgoing.body_mut() = Some(body.into());
         }
         let first_byte = Duration::from_millis(self.timeouts.first_byte_ms);
-        let response = match timeout(first_byte, outgoing.send()).await {
+        let response = match timeout(first_byte, client.execute(outgoing)).await {
             Ok(sent) => sent.map_err(|error| self.failed(&origin, error))?,
             Err(_) => {
                 return Err(TransportError {
@@ -148,13 +156,24 @@ impl Transport {
     /// Finds or makes the client for a provider's certificates. Requests to this machine go past the
     /// proxies of the environment, which are meant for the world outside.
     fn client(&self, route: &Route, direct: bool) -> Result<Client, TransportError> {
+        let runtime = runtime::Handle::try_current().ok().map(|handle| handle.id());
+        let fits = |kind: &Kind| {
+            kind.runtime == runtime
+                && kind.direct == direct
+                && kind.allow_metadata == route.allow_metadata
+                && kind.tls == route.tls
+        };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (route.tls.clone(), direct, route.allow_metadata);
-        if let Some(client) = clients.get(&key) {
+        if let Some((_, client)) = clients.iter().find(|(kind, _)| fits(kind)) {
             return Ok(client.clone());
         }
         let client = self.build(route, direct)?;
-        clients.insert(key, client.clone());
+        let (tls, allow_metadata) = (route.tls.clone(), route.allow_metadata);
+        // Runtimes come and go, where a program starts gateways and ends them.
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.push((Kind { runtime, direct, allow_metadata, tls }, client.clone()));
         Ok(client)
     }
 
@@ -233,6 +252,18 @@ impl Transport {
     }
 }
 
+fn undeclared(url: &Url, route: &Route) -> TransportError {
+    let origin = match Origin::of(url) {
+        Ok(origin) => origin,
+        Err(error) => return TransportError::refused(error.to_string()),
+    };
+    let allowed: Vec<String> = route.origins.iter().map(ToString::to_string).collect();
+    let allowed = if allowed.is_empty() { "none".into() } else { allowed.join(", ") };
+    TransportError::refused(format!(
+        "origin `{origin}` is not declared by the provider (declared: {allowed})"
+    ))
+}
+
 fn blocked(origin: &Origin, found: &str) -> TransportError {
     TransportError::refused(format!(
         "`{origin}` is no place for a provider: {found}link-local addresses and metadata services \
@@ -302,16 +333,20 @@ impl Answer {
     }
 }
 
+/// Most clients that are kept.
+const MAX_CLIENTS: usize = 256;
+
 fn headers_of(request: &HttpRequest) -> Result<HeaderMap, TransportError> {
-    let mut headers = HeaderMap::new();
+    // Room for what the host adds.
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + 4);
     for (name, value) in &request.headers {
-        let lower = name.to_ascii_lowercase();
-        if HOST_HEADERS.contains(&lower.as_str()) {
-            return Err(TransportError::refused(format!("header `{lower}` belongs to the host")));
-        }
         let wrong =
             || TransportError::refused(format!("header `{}` cannot be sent", name.escape_debug()));
-        let name = HeaderName::try_from(lower.as_str()).map_err(|_| wrong())?;
+        // In lower case whatever was written.
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
+        if HOST_HEADERS.contains(&name.as_str()) {
+            return Err(TransportError::refused(format!("header `{name}` belongs to the host")));
+        }
         let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?;
         // A client's secret at a token endpoint, for one: not for the log, nor for HTTP/2's tables.
         value.set_sensitive(name == http::header::AUTHORIZATION);
@@ -347,11 +382,12 @@ mod tests {
 
     use super::*;
 
-    fn route(origin: &str) -> Route {
-        Route { origins: vec![Origin::parse(origin).unwrap()], ..Route::default() }
+    fn route(origin: &str) -> Arc<Route> {
+        let origins = vec![Origin::parse(origin).unwrap()];
+        Arc::new(Route { origins, ..Route::default() })
     }
 
-    async fn refusal(route: Route, request: HttpRequest) -> String {
+    async fn refusal(route: Arc<Route>, request: HttpRequest) -> String {
         let transport = Arc::new(Transport::new(Timeouts::default()));
         let error = transport.send(route, request, Bytes::new(), None).await.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::Refused);
@@ -387,16 +423,17 @@ mod tests {
             assert_eq!(refusal(home.clone(), request).await, message);
         }
         for url in ["http://169.254.169.254", "https://[fd00:ec2::254]", "http://[fe80::1]"] {
-            let mut route = route(url);
+            let mut route = Arc::unwrap_or_clone(route(url));
             route.allow_plain_http = true;
-            let message = refusal(route, HttpRequest::get(format!("{url}/latest"))).await;
+            let request = HttpRequest::get(format!("{url}/latest"));
+            let message = refusal(Arc::new(route), request).await;
             assert!(message.starts_with(&format!("`{url}` is no place for")), "{message}");
         }
         let exposed = refusal(route("http://10.0.0.1"), HttpRequest::get("http://10.0.0.1/")).await;
         assert!(exposed.starts_with("`http://10.0.0.1` is plain http beyond this machine"));
-        let mut tls = home;
+        let mut tls = Arc::unwrap_or_clone(home);
         tls.tls.ca_file = Some("/nowhere/ca.pem".into());
-        let message = refusal(tls, HttpRequest::get("https://api.acme.test/")).await;
+        let message = refusal(Arc::new(tls), HttpRequest::get("https://api.acme.test/")).await;
         assert!(message.starts_with("failed to read `/nowhere/ca.pem`"), "{message}");
     }
 

@@ -68,9 +68,8 @@ impl CredentialUse {
         url: &mut Url,
         headers: &mut HeaderMap,
     ) -> Result<(), TransportError> {
-        let default: Vec<Placement> = self.placement.iter().cloned().collect();
         let places = match auth {
-            Auth::Scheme => default.as_slice(),
+            Auth::Scheme => self.placement.as_slice(),
             Auth::None => return Ok(()),
             Auth::At(places) => places.as_slice(),
             _ => return Err(refused("the request wants its credential in an unknown way")),

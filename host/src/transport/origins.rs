@@ -3,18 +3,25 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-/// Scheme, host and port.
+/// Scheme, host and port. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Origin {
+pub struct Origin(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Parts {
     scheme: String,
     host: String,
     port: u16,
+    /// What follows from the host; each request asks for it.
+    address: Option<IpAddr>,
+    is_loopback: bool,
 }
 
 /// Why a URL has no origin that may be reached.
@@ -65,34 +72,42 @@ impl Origin {
         }
         let host = url.host_str().unwrap_or_default().to_owned();
         let port = url.port_or_known_default().unwrap_or_default();
-        Ok(Self { scheme: scheme.to_owned(), host, port })
+        let (address, is_loopback) = match Host::parse(&host) {
+            Ok(Host::Domain(name)) => (None, name == "localhost" || name.ends_with(".localhost")),
+            Ok(Host::Ipv4(ip)) => (Some(IpAddr::V4(ip)), is_loopback(IpAddr::V4(ip))),
+            Ok(Host::Ipv6(ip)) => (Some(IpAddr::V6(ip)), is_loopback(IpAddr::V6(ip))),
+            Err(_) => (None, false),
+        };
+        let scheme = scheme.to_owned();
+        Ok(Self(Arc::new(Parts { scheme, host, port, address, is_loopback })))
+    }
+
+    /// Reports whether it is the origin of a URL.
+    #[must_use]
+    pub fn is_of(&self, url: &Url) -> bool {
+        self.0.scheme == url.scheme()
+            && url.host_str() == Some(&*self.0.host)
+            && url.port_or_known_default() == Some(self.0.port)
+            && url.username().is_empty()
+            && url.password().is_none()
     }
 
     /// Returns its address, if its host is one and no name.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        match Host::parse(&self.host).ok()? {
-            Host::Domain(_) => None,
-            Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
-            Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
-        }
+        self.0.address
     }
 
     /// Reports whether it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        match Host::parse(&self.host) {
-            Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Ok(Host::Ipv4(ip)) => is_loopback(IpAddr::V4(ip)),
-            Ok(Host::Ipv6(ip)) => is_loopback(IpAddr::V6(ip)),
-            Err(_) => false,
-        }
+        self.0.is_loopback
     }
 
     /// Reports whether traffic to it can be read on the way: plain http beyond this machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        self.scheme == "http" && !self.is_loopback()
+        self.0.scheme == "http" && !self.is_loopback()
     }
 }
 
@@ -107,9 +122,10 @@ fn is_loopback(ip: IpAddr) -> bool {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usual = if self.scheme == "https" { 443 } else { 80 };
-        write!(f, "{}://{}", self.scheme, self.host)?;
-        if self.port == usual { Ok(()) } else { write!(f, ":{}", self.port) }
+        let Parts { scheme, host, port, .. } = &*self.0;
+        let usual = if scheme == "https" { 443 } else { 80 };
+        write!(f, "{scheme}://{host}")?;
+        if *port == usual { Ok(()) } else { write!(f, ":{port}") }
     }
 }
 
@@ -139,6 +155,19 @@ mod tests {
             ("http://[::1]:80/", "http://[::1]"),
         ] {
             assert_eq!(Origin::parse(a), Origin::parse(b));
+            assert!(Origin::parse(a).unwrap().is_of(&Url::parse(b).unwrap()));
+        }
+        let origin = Origin::parse("https://a.test").unwrap();
+        for other in [
+            "http://a.test",
+            "https://a.test:8443",
+            "https://b.test",
+            "https://a.test.b.test",
+            "https://x@a.test",
+            "https://:x@a.test",
+            "data:a.test",
+        ] {
+            assert!(!origin.is_of(&Url::parse(other).unwrap()), "{other}");
         }
         assert_ne!(Origin::parse("http://a.test"), Origin::parse("https://a.test"));
         assert_ne!(Origin::parse("https://a.test"), Origin::parse("https://a.test:8443"));

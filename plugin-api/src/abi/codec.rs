@@ -156,8 +156,18 @@ impl Opening {
     ///
     /// [`MessageError`] when the request is nested too deep.
     pub fn pack(&self) -> Result<PackedOpening, MessageError> {
-        let instance = &self.instance;
-        let bytes = match &self.operation {
+        PackedOpening::of(&self.instance, &self.operation)
+    }
+}
+
+impl PackedOpening {
+    /// Writes what an [`Opening`] of these would hold.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] when the request is nested too deep.
+    pub fn of(instance: &Instance, operation: &Operation) -> Result<Self, MessageError> {
+        let bytes = match operation {
             Operation::Chat(request) | Operation::CountTokens(request) => given(instance, request),
             Operation::ListModels(request) => given(instance, request),
             Operation::DescribeModel(request) => given(instance, request),
@@ -172,7 +182,7 @@ impl Opening {
             }
             Operation::TestConnection | Operation::Unknown => given(instance, &()),
         }?;
-        Ok(PackedOpening { operation: self.operation.wire_name(), bytes })
+        Ok(Self { operation: operation.wire_name(), bytes })
     }
 }
 
@@ -237,9 +247,14 @@ fn pack_for<T: Serialize>(kind: u32, payload: &T) -> Result<Vec<u8>, MessageErro
     if is_too_deep(payload) {
         return Err(too_deep(kind));
     }
-    rmp_serde::to_vec_named(payload)
-        .map_err(|error| MessageError { kind, problem: error.to_string() })
+    let mut bytes = Vec::with_capacity(USUAL);
+    rmp_serde::encode::write_named(&mut bytes, payload)
+        .map_err(|error| MessageError { kind, problem: error.to_string() })?;
+    Ok(bytes)
 }
+
+/// Room for most payloads, so that they need not be moved while they are written.
+const USUAL: usize = 1024;
 
 fn too_deep(kind: u32) -> MessageError {
     MessageError { kind, problem: format!("nested deeper than {MAX_DEPTH} levels") }

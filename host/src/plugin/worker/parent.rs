@@ -194,10 +194,13 @@ impl Worker {
         let mut state = self.shared.lock();
         state.last_exchange += 1;
         let id = state.last_exchange;
+        // Only while there is no exchange may the thread wait without a limit.
+        let first = state.slots.is_empty();
         state.slots.insert(id, Slot::new());
         drop(state);
-        // The thread may wait without a limit while there is no exchange.
-        self.shared.ring();
+        if first {
+            self.shared.ring();
+        }
         WorkerExchange { worker: Arc::clone(self), id, frame: Vec::new() }
     }
 
