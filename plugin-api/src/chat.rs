@@ -92,8 +92,8 @@ pub struct ChatRequest {
     /// What the host knows of the model, which may be nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_info: Option<Box<Model>>,
-    /// Present when the client already speaks the provider's own dialect. For a count of tokens it holds
-    /// the headers alone.
+    /// Present when the client already speaks the provider's own dialect.
+    /// For a count of tokens it holds the headers alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<NativeBody>,
 }
