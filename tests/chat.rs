@@ -236,3 +236,30 @@ fn ctrl_c_before_the_first_word_leaves_no_half_connection() {
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(output.stdout, "");
 }
+
+#[test]
+fn an_alias_turns_to_its_next_target_before_the_first_word() {
+    let upstream = Upstream::start(|request| {
+        match request.json()["model"].as_str() {
+        Some("down") => Reply::json(503, r#"{"error":{"message":"out of order"}}"#),
+        Some("wrong") => Reply::json(400, r#"{"error":{"message":"bad field"}}"#),
+        _ => Reply::sse()
+            .event(r#"{"id":"c","choices":[{"index":0,"delta":{"content":"fine"},"finish_reason":"stop"}]}"#)
+            .event("[DONE]"),
+    }
+    });
+    let test = Test::new().plugin("openai-compatible").config(format!(
+        "[retries]\nmax = 0\n[providers.lab]\nplugin = \"openai-compatible\"\nbase_url = \"{}\"\n\
+         [aliases]\nsafe = [\"nobody/m\", \"lab/down\", \"lab/m\"]\nstrict = [\"lab/wrong\", \"lab/m\"]\n",
+        upstream.url()
+    ));
+    let output = test.args_of(["chat", "-m", "safe", "--no-store", "hi"]);
+    assert_eq!((output.status.code(), output.stdout.trim()), (Some(0), "fine"), "{output:?}");
+    assert!(output.stderr.contains("`nobody/m` is passed over: "), "{}", output.stderr);
+    assert!(output.stderr.contains("`lab/down` failed: "), "{}", output.stderr);
+    assert!(output.stderr.contains("asking `lab/m`"), "{}", output.stderr);
+    // What is wrong with the request is wrong everywhere.
+    let output = test.args_of(["chat", "-m", "strict", "--no-store", "hi"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!output.stderr.contains("asking"), "{}", output.stderr);
+}

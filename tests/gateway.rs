@@ -5,6 +5,7 @@ mod counting;
 mod guarding;
 mod keys;
 mod passthrough;
+mod responses;
 mod routing;
 mod sdks;
 mod serving;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use plugin_api::{
+    chat::{Opaque, ToolDefinition},
     error::{ErrorKind, ProviderError},
     exchange::Outbox,
     http::Body,
@@ -40,6 +41,31 @@ impl fmt::Display for Loss {
 
 /// What is wrong with a word that only a newer contract knows.
 pub(crate) const NEWER: &str = "is of a newer contract";
+
+/// Says what becomes of a tool that the vendor behind this format does not run.
+///
+/// Beside tools that the client runs itself it is one more way to an answer, and agents offer it
+/// unasked: it is left out and named. Alone it is what the request is about.
+pub(crate) fn hosted_tool(tools: &[ToolDefinition], at: usize, what: &'static str) -> Loss {
+    let own = |tool: &ToolDefinition| {
+        matches!(tool, ToolDefinition::Function(_) | ToolDefinition::Custom(_))
+    };
+    let harmless = tools.iter().any(own);
+    Loss { field: format!("tools[{at}]"), what, harmless }
+}
+
+/// What is wrong with a tool of another vendor.
+pub(crate) const FOREIGN_TOOL: &str = "belongs to another vendor";
+
+/// Says what is wrong with a block that another vendor's format wrote.
+pub(crate) fn foreign_block(block: &Opaque) -> &'static str {
+    let value = block.value().unwrap_or_default();
+    if value["type"] == "item_reference" {
+        return "refers to an item that is not kept here; let the client send whole items \
+                (`store: false`)";
+    }
+    "belongs to another vendor"
+}
 
 /// A request body, and what it does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +157,8 @@ impl From<RequestError> for ProviderError {
 
 #[cfg(test)]
 mod tests {
+    use plugin_api::chat::FunctionTool;
+
     use super::*;
 
     #[test]
@@ -140,6 +168,15 @@ mod tests {
         let fatal = Encoded::new(Body::default(), vec![Loss::fatal("context", "cannot be sent")]);
         let error = fatal.or_refuse().unwrap_err();
         assert_eq!(error.message, "`context` cannot be sent");
+    }
+
+    #[test]
+    fn a_hosted_tool_is_harmless_beside_tools_of_the_client() {
+        let hosted = ToolDefinition::Provider(Opaque::new("d", "{}"));
+        let own = ToolDefinition::Function(FunctionTool::new("f", None));
+        let loss = |tools: &[ToolDefinition]| hosted_tool(tools, 0, FOREIGN_TOOL);
+        assert_eq!(loss(&[hosted.clone(), own]), Loss::dropped("tools[0]", FOREIGN_TOOL));
+        assert_eq!(loss(&[hosted.clone(), hosted]), Loss::fatal("tools[0]", FOREIGN_TOOL));
     }
 
     #[test]

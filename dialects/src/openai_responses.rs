@@ -1,5 +1,8 @@
 //! OpenAI Responses: items instead of messages, typed events instead of chunks.
 //!
+//! What a client of a server that keeps answers refers to by id alone is found by who kept it
+//! ([`decode_request_with`], [`Encoder::output`]).
+//!
 //! The client's half: [`encode_request`] under the [`Quirks`] of a server, [`Decoder`] for the stream
 //! or the whole answer, [`error`] for failures, [`tokens`] to count before asking, [`conversations`]
 //! for what the vendor keeps. The server's half: [`decode_request`], [`Encoder`] and
@@ -26,7 +29,7 @@ mod wire;
 
 pub use crate::head::DatedHead as Head;
 pub use encoder::{Encoder, encode_response};
-pub use inbound::{Decoded, decode_request};
+pub use inbound::{Decoded, decode_request, decode_request_with};
 pub use namespaces::Namespaces;
 pub use quirks::Quirks;
 pub use request::encode_request;

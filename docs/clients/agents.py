@@ -69,6 +69,22 @@ class Codex(Launched):
         self.leaves(self.exec(model, PROMPT), model)
 
 
+class CodexAlone(Codex):
+    """Codex with settings of the user's own, and all tools that it offers by itself."""
+
+    name = "Codex CLI, without launch"
+    env = {"OPENAI_API_KEY": "any"}
+
+    def slow(self, provider, dialect):
+        return f"slow-codex-alone-{provider}"
+
+    def launch(self, model, *args):
+        provider = (f'model_providers.maestro={{ name = "maestro", base_url = "{self.stage.url}/v1", '
+                    'env_key = "OPENAI_API_KEY", wire_api = "responses" }')
+        return [self.program("codex"), "-c", 'model_provider="maestro"', "-c", provider,
+                "--model", model, *args]
+
+
 class Gemini(Launched):
     name, folder, tool, dialects = "Gemini CLI", "gemini", "gemini", ["gemini"]
     env = {"GEMINI_TELEMETRY_ENABLED": "false"}
@@ -214,4 +230,4 @@ class Continue(Agent):
         self.leaves(self.cn(model, dialect, PROMPT), model)
 
 
-AGENTS = [Claude(), Codex(), Gemini(), Llm(), Aider(), Continue(), OpenWebUi()]
+AGENTS = [Claude(), Codex(), CodexAlone(), Gemini(), Llm(), Aider(), Continue(), OpenWebUi()]

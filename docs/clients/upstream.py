@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 from wire import DIALECTS, FAILURES, TEXT, Asked, plan
 
 PATIENCE = 20
+# A program may need long to begin, on a busy machine.
+BEGINNING = 110
 LISTED = ["m", "refused", "slow-llm", "slow-openwebui"]
 
 
@@ -148,5 +150,5 @@ class Upstream(ThreadingHTTPServer):
             return hang and (hang["come"] > hang["gone"]) == (what == "come")
 
         with self.changed:
-            done = self.changed.wait_for(reached, PATIENCE - 5)
+            done = self.changed.wait_for(reached, BEGINNING if what == "come" else PATIENCE - 5)
             return {"done": bool(done), "at": self.hangs.get(model, {}).get("at")}

@@ -8,6 +8,7 @@ what a tool returned.
 
 import base64
 import json
+import re
 
 TEXT = ["red ", "green"]
 USAGE = (12, 7)
@@ -23,7 +24,7 @@ class Asked:
         self.said, self.results, self.pictures, self.tools = [], [], [], {}
 
     def picture(self, mime, data):
-        self.pictures.append(f"{mime} of {len(base64.b64decode(data))} bytes")
+        self.pictures.append(f"{mime} of {len(base64.b64decode(data, altchars=b'-_' if set(data) & set('-_') else None))} bytes")
 
     def data_url(self, url):
         if isinstance(url, dict):
@@ -102,7 +103,20 @@ def read_messages(body, asked):
             asked.tools[tool["name"]] = tool["input_schema"]
 
 
+def camel(value):
+    """Google reads both spellings of its fields, and its own libraries send either."""
+    if isinstance(value, list):
+        return [camel(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    spelled = lambda name: re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+    # Below a schema or arguments names are the client's own.
+    own = ("properties", "args", "response", "parametersJsonSchema", "parameters")
+    return {spelled(name): one if spelled(name) in own else camel(one) for name, one in value.items()}
+
+
 def read_gemini(body, asked):
+    body = camel(body)
     for content in [body.get("systemInstruction") or {}, *each(body.get("contents"))]:
         for part in each(content.get("parts")):
             if "text" in part:

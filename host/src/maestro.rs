@@ -57,7 +57,7 @@ pub use crate::{
     },
 };
 pub use ask::{Call, ChatStream, Listing};
-pub use catalog::SessionOf;
+pub use catalog::{Known, SessionOf};
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
@@ -67,10 +67,10 @@ pub(crate) use error::counted;
 pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, ProfileView};
 pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
-pub use meter::{Limit, Meter};
+pub use meter::{Estimate, Limit, Meter};
 pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
-pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish};
+pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish, open_stops};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,

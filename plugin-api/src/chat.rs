@@ -93,6 +93,7 @@ pub struct ChatRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_info: Option<Box<Model>>,
     /// Present when the client already speaks the provider's own dialect.
+    /// For a count of tokens it holds the headers alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<NativeBody>,
 }
@@ -253,6 +254,9 @@ pub struct NativeBody {
     pub len: u64,
     /// Top-level fields, in order.
     pub fields: Vec<NativeField>,
+    /// The words of [`kit::native::WORDS`](crate::kit::native::WORDS) that stand somewhere in the body
+    /// as a whole string, name or value: hints of what lies deeper than the fields.
+    pub words: Vec<String>,
 }
 
 /// One top-level field of a [`NativeBody`].

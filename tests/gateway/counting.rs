@@ -124,3 +124,24 @@ fn legacy_completions_are_answered_whole_and_as_a_stream() {
         assert_eq!(answer.json()["error"]["param"], name, "{answer:?}");
     }
 }
+
+#[test]
+fn a_count_takes_the_clients_betas_along_to_its_own_dialect_alone() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    for (provider, taken) in [("ant", "one-beta,another-beta"), ("openai", "")] {
+        let body = json!({"model": format!("{provider}/m"),
+            "messages": [{"role": "user", "content": "x"}]});
+        let headers = [
+            ("anthropic-beta", "one-beta,another-beta"),
+            ("anthropic-version", "2023-06-01"),
+            ("x-api-key", "client-canary"),
+        ];
+        let answer = gateway.ask("POST", "/v1/messages/count_tokens", &headers, body.to_string());
+        assert_eq!((answer.status, &answer.json()["input_tokens"]), (200, &json!(42)));
+        let sent = upstream.requests().pop().unwrap();
+        assert_eq!(sent.header("anthropic-beta"), taken, "{sent:?}");
+        assert!(!format!("{sent:?}").contains("client-canary"), "{sent:?}");
+    }
+}

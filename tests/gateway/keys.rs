@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     CHAT, chat, chunk,
-    client::{Answer, Gateway},
+    client::{self, Answer, Gateway},
     home, server, word,
 };
 use crate::{
@@ -99,6 +99,61 @@ fn a_budget_holds_is_told_in_every_dialect_and_survives_a_kill() {
         assert!((1..=86_400).contains(&wait), "{wait}");
     }
     assert_eq!(upstream.requests().len(), asked, "nothing was sent");
+    gateway.stop();
+}
+
+#[test]
+fn requests_at_once_stay_within_the_budget() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Reply::sse().event(&word("a")).wait(&held).event(&chunk(&json!({}), &json!("stop"))).event(
+            &json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 100}})
+            .to_string(),
+        )
+    });
+    // A dollar a token of the answer; each may have 100 of them.
+    let test = home(&upstream, "[prices]\n\"lab/m\" = { input = 0, output = 1000000 }\n");
+    let key = key(&test, &["--budget", "350/day"]);
+    let gateway = Gateway::start(&test);
+    let bearer = format!("Bearer {key}");
+    let body = json!({"model": "lab/m", "stream": true, "max_tokens": 100,
+        "messages": [{"role": "user", "content": "x"}]})
+    .to_string();
+    // All ten at once: none has ended when the last one is weighed.
+    let mut asked: Vec<_> =
+        (0..10).map(|_| gateway.send("POST", CHAT, &[("authorization", &bearer)], &body)).collect();
+    let end = Instant::now() + PATIENCE;
+    while upstream.requests().len() < 3 {
+        assert!(Instant::now() < end, "three fit into the budget");
+        thread::yield_now();
+    }
+    gate.open();
+    let answers: Vec<Answer> = asked.iter_mut().map(client::Connection::finish).collect();
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 429)), "{answers:?}");
+    // A place that is free again costs what its answer did: the budget is met, and never passed by more
+    // than the one that is let in alone.
+    assert!((3..=4).contains(&served), "{served}");
+    let rows = wait_for_usage(&test, i64::try_from(served).unwrap());
+    assert!(rows[0]["cost_usd"].as_f64().unwrap() <= 400.0, "{rows:?}");
+    gateway.stop();
+}
+
+#[test]
+fn vectors_are_paid_for_and_counting_is_not() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "[prices]\n\"lab/*\" = { input = 1000000, output = 0 }\n");
+    let key = key(&test, &["--budget", "5/day"]);
+    let gateway = Gateway::start(&test);
+    let body = json!({"model": "lab/embed-1", "input": ["a", "b"]}).to_string();
+    for status in [200, 200, 429] {
+        let answer = ask(&gateway, &key, "/v1/embeddings", &body);
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    let rows = wait_for_usage(&test, 2);
+    assert_eq!((&rows[0]["input_tokens"], &rows[0]["cost_usd"]), (&json!(8), &json!(8.0)));
     gateway.stop();
 }
 

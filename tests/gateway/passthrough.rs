@@ -315,3 +315,61 @@ fn a_client_that_leaves_closes_the_relay_in_every_dialect() {
         }
     }
 }
+
+#[test]
+fn what_a_server_does_not_take_deeper_in_the_body_is_translated() {
+    let upstream = Upstream::start(vendor);
+    // `lab` is OpenAI's equal; `old` is known by its URL alone.
+    let more = format!(
+        "[providers.old]\nplugin = \"openai-compatible\"\nbase_url = \"{}\"\n",
+        upstream.url()
+    );
+    let test = home(&upstream, &more);
+    let gateway = Gateway::start(&test);
+    for (provider, role, more, sent_role, passed) in [
+        ("lab", "developer", "", "developer", true),
+        ("old", "system", "", "system", true),
+        ("old", "developer", "", "system", false),
+        ("old", "system", r#","safety_identifier":"u1""#, "system", true),
+    ] {
+        let body = format!(
+            r#"{{"model":"{provider}/m","messages":[{{"role":"{role}","content":"be brief","odd":1.50}},
+               {{"role":"user","content":"x"}}]{more}}}"#
+        );
+        let answer = gateway.post("/v1/chat/completions", &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sent = upstream.requests().pop().unwrap();
+        assert_eq!(sent.json()["messages"][0]["role"], sent_role, "{provider} {role}");
+        assert_eq!(sent.body.windows(4).any(|it| it == b"1.50"), passed, "{provider} {role}");
+        assert_eq!(sent.json()["user"] == "u1", !more.is_empty(), "{provider} {more}");
+    }
+}
+
+#[test]
+fn answers_that_fail_in_their_midst_are_failures_to_the_log_and_the_breaker() {
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"full up\"}}\n\n";
+    let (_, events) = Vendor::Messages.answers(&answer());
+    let text = Vendor::Messages.stream(&events[..4]) + error;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let begun = text.len() - error.len();
+    let upstream = Upstream::start(move |_| {
+        Reply::sse().piece(&text[..begun]).wait(&held).piece(&text[begun..])
+    });
+    let more = "[breaker]\nfailures = 2\nrest_ms = 60000\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
+    gate.open();
+    let ask = || gateway.post(&Vendor::Messages.path("ant/m", true), body(Vendor::Messages, true));
+    for _ in 0..2 {
+        let answer = ask();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.ends_with(error), "as the vendor said it: {answer:?}");
+    }
+    let answer = ask();
+    assert_eq!(answer.status, 529, "left alone: {answer:?}");
+    assert_eq!(upstream.requests().len(), 2);
+    let log = gateway.stop().stderr;
+    let failed = log.lines().filter(|line| line.contains("access") && line.contains("full up"));
+    assert_eq!(failed.count(), 2, "{log}");
+}

@@ -51,8 +51,8 @@ pub(super) fn write(
     let orphan = offered(request).next().is_none();
     if !orphan {
         o.array("tools", |out| {
-            for (at, tool) in offered(request) {
-                self::tool(tool, at, marks, out, losses);
+            for (at, _) in offered(request) {
+                tool(&request.tools, at, marks, out, losses);
             }
         });
     }
@@ -110,14 +110,14 @@ fn name_of(tool: &ToolDefinition) -> &str {
 }
 
 fn tool(
-    tool: &ToolDefinition,
+    tools: &[ToolDefinition],
     at: usize,
     marks: &mut Marks,
     out: &mut Array<'_>,
     losses: &mut Vec<Loss>,
 ) {
     let field = format!("tools[{at}]");
-    match tool {
+    match &tools[at] {
         ToolDefinition::Function(tool) => out.object(|o| {
             o.field("name", &tool.name);
             o.optional("description", tool.description.as_ref());
@@ -133,8 +133,10 @@ fn tool(
             losses.push(Loss::fatal(field, "takes free text, which this format cannot offer"));
         }
         ToolDefinition::Provider(block) if block.dialect == DIALECT => out.raw(&block.json),
-        ToolDefinition::Unknown => losses.push(Loss::fatal(field, NEWER)),
-        _ => losses.push(Loss::fatal(field, "belongs to another vendor")),
+        ToolDefinition::Provider(_) => {
+            losses.push(loss::hosted_tool(tools, at, loss::FOREIGN_TOOL));
+        }
+        _ => losses.push(Loss::fatal(field, NEWER)),
     }
 }
 

@@ -165,7 +165,7 @@ impl Writer<'_> {
                 }
                 match calls::object(&block.json) {
                     Some(json) if block.dialect == DIALECT => out.raw(json),
-                    _ => self.fatal(place, "belongs to another vendor"),
+                    _ => self.fatal(place, loss::foreign_block(block)),
                 }
             }
             Content::Unknown => self.fatal(place, NEWER),

@@ -38,7 +38,7 @@ pub(super) fn write(request: &ChatRequest, o: &mut Object<'_>, losses: &mut Vec<
                 losses.push(Loss::fatal(format!("tools[{at}]"), what));
             }
             ToolDefinition::Provider(_) => {
-                losses.push(Loss::fatal(format!("tools[{at}]"), "belongs to another vendor"));
+                losses.push(loss::hosted_tool(&request.tools, at, loss::FOREIGN_TOOL));
             }
             _ => losses.push(Loss::fatal(format!("tools[{at}]"), NEWER)),
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::media::{breakpoint, media};
 use super::{Quirks, ReasoningBack, SystemRole, ToolIds, calls::short_id, token};
-use crate::loss::{Loss, NEWER};
+use crate::loss::{self, Loss, NEWER};
 
 /// Tool call ids as a server accepts them.
 pub(super) struct Ids(ToolIds);
@@ -298,6 +298,7 @@ impl Writer<'_> {
                 }
                 said.refusal.get_or_insert_default().push_str(&text.text);
             }
+            Content::Opaque(block) => self.fatal(nth, loss::foreign_block(block)),
             _ => self.fatal(nth, "cannot be said by the model in this format"),
         }
         if !part.continuity.is_empty() {

@@ -103,8 +103,8 @@ fn tools(request: &ChatRequest, quirks: &Quirks, o: &mut Object<'_>, losses: &mu
     let orphan = !request.tools.iter().any(is_allowed);
     if !orphan {
         o.array("tools", |out| {
-            for (at, tool) in request.tools.iter().enumerate().filter(|(_, t)| is_allowed(t)) {
-                self::tool(tool, at, quirks, out, losses);
+            for (at, _) in request.tools.iter().enumerate().filter(|(_, t)| is_allowed(t)) {
+                tool(&request.tools, at, quirks, out, losses);
             }
         });
     }
@@ -139,14 +139,14 @@ fn name_of(tool: &ToolDefinition) -> &str {
 }
 
 fn tool(
-    tool: &ToolDefinition,
+    tools: &[ToolDefinition],
     at: usize,
     quirks: &Quirks,
     out: &mut Array<'_>,
     losses: &mut Vec<Loss>,
 ) {
     let field = || format!("tools[{at}]");
-    match tool {
+    match &tools[at] {
         ToolDefinition::Function(tool) => {
             if !tool.options.is_empty() {
                 losses.push(Loss::dropped(format!("tools[{at}].options"), "has no field here"));
@@ -179,7 +179,10 @@ fn tool(
             losses.push(Loss::fatal(field(), "takes free text, which this server cannot offer"));
         }
         ToolDefinition::Provider(block) if block.dialect == DIALECT => out.raw(&block.json),
-        _ => losses.push(Loss::fatal(field(), "belongs to another vendor")),
+        ToolDefinition::Provider(_) => {
+            losses.push(loss::hosted_tool(tools, at, loss::FOREIGN_TOOL));
+        }
+        _ => losses.push(Loss::fatal(field(), NEWER)),
     }
 }
 

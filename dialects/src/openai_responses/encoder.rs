@@ -100,6 +100,12 @@ impl Encoder {
         }
     }
 
+    /// Returns the items that are done, for whoever keeps them.
+    #[must_use]
+    pub fn output(&self) -> &[Box<RawValue>] {
+        &self.output
+    }
+
     /// Appends a failure, in the form that clients look for in a stream.
     pub fn error(&mut self, failure: &ProviderError, out: &mut Vec<u8>) {
         self.begin(out);

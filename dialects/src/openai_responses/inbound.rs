@@ -39,6 +39,19 @@ pub struct Decoded {
 ///
 /// Names the field that cannot be read, or that asks for what is not offered (`background`).
 pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
+    decode_request_with(body, &|_| None)
+}
+
+/// Reads a client's request as [`decode_request`] does; `find` knows items of earlier answers by their
+/// ids, for clients that trust the server to keep them.
+///
+/// # Errors
+///
+/// As [`decode_request`].
+pub fn decode_request_with(
+    body: &[u8],
+    find: &dyn Fn(&str) -> Option<String>,
+) -> Result<Decoded, RequestError> {
     let mut fields = Fields::of_body(body)?;
     let model: String = fields.require("model")?;
     let mut losses = Vec::new();
@@ -59,7 +72,7 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
         request.messages.push(Message::system(text));
     }
     match fields.raw("input") {
-        Some(raw) => items::read(raw.get(), &namespaces, &mut request.messages)?,
+        Some(raw) => items::read(raw.get(), &namespaces, find, &mut request.messages)?,
         None if request.context.is_some() || fields.contains("prompt") => {}
         None => return Err(fields.missing("input")),
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{DIALECT, Quirks, annotations, token};
 use crate::{
     base64,
-    loss::{Loss, NEWER},
+    loss::{self, Loss, NEWER},
     sound,
 };
 
@@ -177,7 +177,7 @@ impl Writer<'_, '_> {
                     said.flush(self.out);
                     self.out.raw(&block.json);
                 }
-                Content::Opaque(_) => self.fatal(*nth, "belongs to another vendor"),
+                Content::Opaque(block) => self.fatal(*nth, loss::foreign_block(block)),
                 _ => self.fatal(*nth, "cannot be said by the model in this format"),
             }
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{DIALECT, Quirks, inbound::is_typed_field, messages, quirks::only_tunes};
-use crate::loss::{Encoded, Loss, NEWER};
+use crate::loss::{self, Encoded, Loss, NEWER};
 
 /// Writes a request under the quirks of a server.
 ///
@@ -264,19 +264,19 @@ fn tools(tools: &[ToolDefinition], quirks: &Quirks, out: &mut Array<'_>, losses:
             o.field("name", namespace);
             o.field("description", "Tools of the application.");
             o.array("tools", |out| {
-                for (at, definition) in tools.iter().enumerate().filter(|(_, tool)| grouped(tool)) {
-                    tool(definition, at, quirks, out, losses);
+                for (at, _) in tools.iter().enumerate().filter(|(_, tool)| grouped(tool)) {
+                    tool(tools, at, quirks, out, losses);
                 }
             });
         });
     }
-    for (at, definition) in tools.iter().enumerate().filter(|(_, tool)| !grouped(tool)) {
-        tool(definition, at, quirks, out, losses);
+    for (at, _) in tools.iter().enumerate().filter(|(_, tool)| !grouped(tool)) {
+        tool(tools, at, quirks, out, losses);
     }
 }
 
 fn tool(
-    tool: &ToolDefinition,
+    tools: &[ToolDefinition],
     at: usize,
     quirks: &Quirks,
     out: &mut Array<'_>,
@@ -287,7 +287,7 @@ fn tool(
             losses.push(Loss::dropped(format!("tools[{at}].{field}"), "has no field here"));
         }
     };
-    match tool {
+    match &tools[at] {
         ToolDefinition::Function(tool) => {
             dropped("options", !tool.options.is_empty());
             dropped("cache", tool.cache.is_some());
@@ -315,12 +315,15 @@ fn tool(
             match quirks.hosted_tools {
                 Some(offered) if !offered.contains(&kind) => {
                     let what = "is a tool of the vendor that this login does not offer";
-                    losses.push(Loss::fatal(format!("tools[{at}]"), what));
+                    losses.push(loss::hosted_tool(tools, at, what));
                 }
                 _ => out.raw(&block.json),
             }
         }
-        _ => losses.push(Loss::fatal(format!("tools[{at}]"), "belongs to another vendor")),
+        ToolDefinition::Provider(_) => {
+            losses.push(loss::hosted_tool(tools, at, loss::FOREIGN_TOOL));
+        }
+        _ => losses.push(Loss::fatal(format!("tools[{at}]"), NEWER)),
     }
 }
 

@@ -357,7 +357,7 @@ fn what_cannot_be_said_is_named() {
             ("messages[4].parts[0]", false),
             ("messages[4].parts[1]", false),
             ("tools[0]", false),
-            ("tools[1]", false),
+            ("tools[1]", true),
             ("tools[2]", false),
             ("parallel_tool_calls", true),
             ("tool_choice", true),

@@ -126,7 +126,7 @@ fn what_cannot_be_said_is_named() {
             ("messages[1].parts[0]", true),
             ("messages[1].parts[1]", false),
             ("tools[0]", false),
-            ("tools[1]", false),
+            ("tools[1]", true),
             ("reasoning.budget_tokens", true),
             ("reasoning.adaptive", true),
             ("reasoning.summary", true),

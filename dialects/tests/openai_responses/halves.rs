@@ -1,10 +1,10 @@
 //! Requests as the vendor gets them, and clients' requests and answers as the gateway sees them.
 
 use dialects::{
-    Loss,
+    Loss, openai_chat,
     openai_responses::{
-        DIALECT, Decoder, Encoder, Head, Namespaces, Quirks, decode_request, encode_request,
-        encode_response, error, tokens,
+        DIALECT, Decoder, Encoder, Head, Namespaces, Quirks, decode_request, decode_request_with,
+        encode_request, encode_response, error, tokens,
     },
 };
 use plugin_api::{
@@ -573,4 +573,31 @@ fn endings_that_a_client_sees() {
         );
         assert_eq!(json["error"].is_null(), status != "failed");
     }
+}
+
+#[test]
+fn a_reference_is_the_item_that_was_kept() {
+    let kept = |id: &str| {
+        (id == "msg_1").then(|| {
+            r#"{"id":"msg_1","type":"message","role":"assistant","content":[{"type":"output_text","text":"hi"}]}"#
+                .to_owned()
+        })
+    };
+    let ask = |id: &str| {
+        let body = format!(
+            r#"{{"model":"m","input":[{{"role":"user","content":"a"}},{{"type":"item_reference","id":"{id}"}},{{"role":"user","content":"b"}}]}}"#
+        );
+        decode_request_with(body.as_bytes(), &kept).unwrap().request
+    };
+    let found = ask("msg_1");
+    assert_eq!(found.messages[1], Message::assistant("hi"));
+    // Whoever kept it knows what to do with it; the others say what the client can do.
+    let missing = ask("msg_2");
+    assert_eq!(places(&encode(&missing, &Quirks::default()).1), []);
+    let chat = openai_chat::encode_request(&missing, &openai_chat::Quirks::default());
+    let error = chat.unwrap().or_refuse().unwrap_err().message;
+    assert!(
+        error.contains("`messages[1].parts[0]`") && error.contains("`store: false`"),
+        "{error}"
+    );
 }

@@ -143,6 +143,8 @@ pub struct Driver {
     value_given: bool,
     over: bool,
     relay: Relay,
+    /// A failure that went to the client as it came.
+    passed_on: Option<ExchangeError>,
     tape: Option<Tape>,
 }
 
@@ -210,6 +212,7 @@ impl Driver {
             value_given: false,
             over: false,
             relay: Relay::new(is_native, order.native.streams),
+            passed_on: None,
             tape,
         };
         let opening = PackedOpening::of(&order.instance, &order.operation)
@@ -556,15 +559,22 @@ impl Driver {
     }
 
     fn fail(&mut self, mut source: Box<ProviderError>) {
-        if self.relay.survives(&source) {
-            info!(provider = self.provider, kind = %source.kind, "nobody reads along any more");
-            return;
+        let survives = self.relay.survives(&source);
+        if !survives {
+            self.end();
         }
-        self.end();
         if let Some(credential) = &self.credential {
             *source = credential.masked(*source);
         }
         let provider = self.provider.clone();
+        if survives {
+            info!(provider, kind = %source.kind, "nobody reads along any more");
+            // The client got it in the vendor's own words. What the plugin could not read is nobody's.
+            if source.kind != ErrorKind::Protocol {
+                self.passed_on = Some(ExchangeError::Provider { provider, source });
+            }
+            return;
+        }
         self.ready.push_back(Err(ExchangeError::Provider { provider, source }));
     }
 
@@ -630,6 +640,11 @@ impl Drop for Driver {
 }
 
 impl Driver {
+    /// Takes the failure that an answer told in its midst while it was passed on.
+    pub fn take_passed_on(&mut self) -> Option<ExchangeError> {
+        self.passed_on.take()
+    }
+
     /// Takes the upstream's refusal of a client's own body, as it came but for the credential.
     pub fn take_refused(&mut self) -> Option<Refused> {
         let (status, mut body) = self.relay.take_refused()?;

@@ -78,7 +78,8 @@ impl Gateway {
     }
 }
 
-fn limited(client: &Client, limit: &Limit) -> Refusal {
+/// Tells a client which limit of its key is reached.
+pub(super) fn limited(client: &Client, limit: &Limit) -> Refusal {
     let (kind, wait_ms) = match limit {
         Limit::Tokens { wait_ms, .. } => (ErrorKind::RateLimited, *wait_ms),
         Limit::Budget { wait_ms } => (ErrorKind::Quota, *wait_ms),

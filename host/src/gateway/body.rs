@@ -1,7 +1,6 @@
 //! Bodies: requests read whole under a cap, answers in one piece or as a stream.
 
 use std::{
-    collections::HashSet,
     convert::Infallible,
     fmt,
     pin::Pin,
@@ -20,7 +19,7 @@ use plugin_api::{chat::NativeField, error::ErrorKind};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Gateway, failure::Refusal, record::Record};
+use super::{Gateway, failure::Refusal, record::Record, scan};
 
 /// The body of an answer.
 pub(super) struct Body {
@@ -172,70 +171,37 @@ async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, Refusal> {
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// Refuses what no honest client sends, before anything of it is believed, and returns where each
-/// top-level field stands; none of what is no object, which the dialect tells better.
-///
-/// Nesting without bound would be lost somewhere on the way, or overflow somebody's stack. Of a field
-/// that is there twice nobody can say which one counts, and a proxy before us and a vendor behind us
-/// might disagree.
-pub(super) fn check(body: &[u8]) -> Result<Vec<NativeField>, RequestError> {
-    if depth(body) > MAX_DEPTH {
-        let message = format!("is nested deeper than {MAX_DEPTH} levels");
-        return Err(RequestError::new("", format!("the body {message}")));
-    }
-    let Ok(Fields(list)) = serde_json::from_slice(body) else { return Ok(Vec::new()) };
-    let mut fields: Vec<NativeField> = Vec::with_capacity(list.len());
-    let mut names = HashSet::with_capacity(list.len());
-    for (key, value) in list {
-        let name: String = serde_json::from_str(key.get()).unwrap_or_default();
-        if !names.insert(name.clone()) {
-            return Err(RequestError::new(name, "is there twice"));
-        }
+/// What a look at a body shows.
+pub(super) struct Checked {
+    /// Where each top-level field stands; none of what is no object, which the dialect tells better.
+    pub(super) fields: Vec<NativeField>,
+    /// The words of [`native::WORDS`](plugin_api::kit::native::WORDS) that it says somewhere.
+    pub(super) words: Vec<String>,
+}
+
+/// Refuses what no honest client sends, before anything of it is believed.
+pub(super) fn check(body: &[u8]) -> Result<Checked, RequestError> {
+    let words = scan::scan(body)?;
+    let Ok(Fields(list)) = serde_json::from_slice(body) else {
+        return Ok(Checked { fields: Vec::new(), words });
+    };
+    let fields = list.into_iter().map(|(key, value)| {
         let mut field = NativeField::default();
-        field.name = name;
+        field.name = serde_json::from_str(key.get()).unwrap_or_default();
         field.key_start = offset(body, key.get()) as u64;
         let start = offset(body, value.get());
         (field.start, field.end) = (start as u64, (start + value.get().len()) as u64);
         let small = value.get().len() <= SMALL;
         field.value = small.then(|| serde_json::from_str(value.get()).ok()).flatten();
-        fields.push(field);
-    }
-    Ok(fields)
+        field
+    });
+    Ok(Checked { fields: fields.collect(), words })
 }
 
 /// Returns where a part of the body begins.
 fn offset(body: &[u8], part: &str) -> usize {
     part.as_ptr() as usize - body.as_ptr() as usize
 }
-
-/// Counts how deep brackets are nested outside of strings; of what is no JSON, some number.
-fn depth(body: &[u8]) -> usize {
-    let (mut deepest, mut now, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
-    for byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                now += 1;
-                deepest = deepest.max(now);
-            }
-            b']' | b'}' => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// As deep as everything behind reads.
-const MAX_DEPTH: usize = 120;
 
 /// Values up to this many bytes stand in the index.
 const SMALL: usize = 256;
@@ -272,22 +238,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nesting_has_a_bound() {
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert_eq!(depth(nested(7).as_bytes()), 7);
-        assert_eq!(depth(br#"{"a":"[[[\"[[","b":[{}]}"#), 3);
-        let body = |levels| format!("{{\"x\":{}}}", nested(levels));
-        assert!(check(body(MAX_DEPTH - 1).as_bytes()).is_ok());
-        assert!(check(body(MAX_DEPTH).as_bytes()).is_err());
-    }
-
-    #[test]
-    fn a_field_stands_once() {
-        let twice = check(br#"{"model":"a","x":{"a":1,"a":2},"model":"b"}"#);
-        assert_eq!(twice.unwrap_err().to_string(), "`model`: is there twice");
-        assert!(check(br#"{"model":"a","x":{"a":1,"a":2}}"#).is_ok());
+    fn of_what_is_no_object_there_are_no_fields() {
         for no_object in [&b"[]"[..], b"{", b"\xff"] {
-            assert_eq!(check(no_object), Ok(Vec::new()));
+            assert_eq!(check(no_object).unwrap().fields, []);
         }
     }
 
@@ -296,7 +249,7 @@ mod tests {
         let long = format!("\"{}\"", "x".repeat(SMALL));
         let body =
             format!(r#" {{ "model" : "a\u0062", "\u0078" :[1, 2] ,"long":{long},"n":null}}"#);
-        let fields = check(body.as_bytes()).unwrap();
+        let fields = check(body.as_bytes()).unwrap().fields;
         let shown: Vec<_> = fields
             .iter()
             .map(|field| {

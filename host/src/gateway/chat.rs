@@ -75,6 +75,9 @@ impl Gateway {
         let spread = self.maestro.is_spread(&head.model);
         let affinity = spread.then(|| call.affinity.unwrap_or_else(|| question.affinity()));
         let targets = self.targets(call, &head.model, affinity).await?;
+        if let Some(target) = targets.first() {
+            record.reserve(call, target.model(), question.estimate()).await?;
+        }
         if question.stream {
             return self.streamed(call, question, head, targets, record).await;
         }

@@ -17,6 +17,8 @@ use plugin_api::{
     operation::{Model, TokenCount},
 };
 
+use super::kept::Shelf;
+
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Dialect {
@@ -55,7 +57,7 @@ pub(super) struct Asked {
 pub(super) enum Manner {
     OpenAiChat { include_usage: bool, legacy_functions: bool },
     OpenAiCompletion { include_usage: bool },
-    OpenAiResponses { namespaces: openai_responses::Namespaces },
+    OpenAiResponses { namespaces: openai_responses::Namespaces, shelf: Option<Shelf> },
     AnthropicMessages,
     Gemini(google::Layout),
 }
@@ -129,10 +131,13 @@ impl Dialect {
         self,
         model: Option<&str>,
         body: &[u8],
+        shelf: &Shelf,
     ) -> Result<ChatRequest, RequestError> {
         Ok(match self {
             Self::OpenAiChat => openai_chat::decode_request(body)?.request,
-            Self::OpenAiResponses => openai_responses::decode_request(body)?.request,
+            Self::OpenAiResponses => {
+                openai_responses::decode_request_with(body, &|id| shelf.find(id))?.request
+            }
             Self::AnthropicMessages => anthropic_messages::decode_request(body)?.request,
             Self::Gemini => {
                 google::tokens::decode_request(model.unwrap_or_default(), body)?.request
@@ -177,14 +182,16 @@ impl ChatForm {
                 Manner::OpenAiChat { include_usage: false, legacy_functions: false }
             }
             Self::OpenAiCompletion => Manner::OpenAiCompletion { include_usage: false },
-            Self::OpenAiResponses => Manner::OpenAiResponses { namespaces: Default::default() },
+            Self::OpenAiResponses => {
+                Manner::OpenAiResponses { namespaces: Default::default(), shelf: None }
+            }
             Self::AnthropicMessages => Manner::AnthropicMessages,
             Self::Gemini { layout, .. } => Manner::Gemini(layout.unwrap_or_default()),
         }
     }
 
-    /// Reads a request.
-    pub(super) fn decode(&self, body: &[u8]) -> Result<Asked, RequestError> {
+    /// Reads a request; what it only refers to is on the shelf, and so will be what it is answered.
+    pub(super) fn decode(&self, body: &[u8], shelf: Option<&Shelf>) -> Result<Asked, RequestError> {
         Ok(match self {
             Self::OpenAiChat => {
                 let decoded = openai_chat::decode_request(body)?;
@@ -202,8 +209,10 @@ impl ChatForm {
                 Asked { request, stream: decoded.stream, losses, manner }
             }
             Self::OpenAiResponses => {
-                let decoded = openai_responses::decode_request(body)?;
-                let manner = Manner::OpenAiResponses { namespaces: decoded.namespaces };
+                let find = |id: &str| shelf?.find(id);
+                let decoded = openai_responses::decode_request_with(body, &find)?;
+                let shelf = shelf.filter(|_| decoded.request.store != Some(false)).cloned();
+                let manner = Manner::OpenAiResponses { namespaces: decoded.namespaces, shelf };
                 let (request, losses) = (decoded.request, decoded.losses);
                 Asked { request, stream: decoded.stream, losses, manner }
             }
@@ -235,9 +244,10 @@ impl Manner {
                 let head = completion_head(head);
                 Encoder::OpenAiCompletion(CompletionEncoder::new(&head, *include_usage))
             }
-            Self::OpenAiResponses { namespaces } => {
+            Self::OpenAiResponses { namespaces, shelf } => {
                 let encoder = openai_responses::Encoder::new(&responses_head(head));
-                Encoder::OpenAiResponses(Box::new(encoder.namespaces(namespaces.clone())))
+                let encoder = encoder.namespaces(namespaces.clone());
+                Encoder::OpenAiResponses(Box::new(encoder), shelf.clone())
             }
             Self::AnthropicMessages => {
                 let encoder = anthropic_messages::Encoder::new(&messages_head(head));
@@ -257,11 +267,15 @@ impl Manner {
             Self::OpenAiCompletion { .. } => {
                 openai_chat::encode_completion(transcript, &completion_head(head))
             }
-            Self::OpenAiResponses { namespaces } => openai_responses::encode_response(
-                transcript,
-                &responses_head(head),
-                namespaces.clone(),
-            ),
+            Self::OpenAiResponses { namespaces, shelf } => {
+                let head = responses_head(head);
+                let answer =
+                    openai_responses::encode_response(transcript, &head, namespaces.clone());
+                if let Some(shelf) = shelf {
+                    shelf.keep_answer(&answer);
+                }
+                answer
+            }
             Self::AnthropicMessages => {
                 anthropic_messages::encode_response(transcript, &messages_head(head))
             }
@@ -287,7 +301,7 @@ impl Manner {
 pub(super) enum Encoder {
     OpenAiChat(openai_chat::Encoder),
     OpenAiCompletion(CompletionEncoder),
-    OpenAiResponses(Box<openai_responses::Encoder>),
+    OpenAiResponses(Box<openai_responses::Encoder>, Option<Shelf>),
     AnthropicMessages(Box<anthropic_messages::Encoder>),
     Gemini(Box<google::Encoder>, google::Layout),
 }
@@ -296,7 +310,9 @@ impl Encoder {
     /// Goes on with an answer of which pieces were passed on as they came.
     pub(super) fn resumed(self) -> Self {
         match self {
-            Self::OpenAiResponses(encoder) => Self::OpenAiResponses(Box::new(encoder.resumed())),
+            Self::OpenAiResponses(encoder, shelf) => {
+                Self::OpenAiResponses(Box::new(encoder.resumed()), shelf)
+            }
             Self::Gemini(encoder, layout) => Self::Gemini(Box::new(encoder.resumed()), layout),
             other => other,
         }
@@ -307,7 +323,12 @@ impl Encoder {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::OpenAiCompletion(encoder) => encoder.event(event, out),
-            Self::OpenAiResponses(encoder) => encoder.event(event, out),
+            Self::OpenAiResponses(encoder, shelf) => {
+                encoder.event(event, out);
+                if let (ChatEvent::Finish { .. }, Some(shelf)) = (event, shelf) {
+                    shelf.keep(encoder.output().iter().map(|item| &**item));
+                }
+            }
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
             Self::Gemini(encoder, _) => encoder.event(event, out),
         }
@@ -318,7 +339,7 @@ impl Encoder {
         match self {
             Self::OpenAiChat(encoder) => encoder.error(error, out),
             Self::OpenAiCompletion(encoder) => encoder.error(error, out),
-            Self::OpenAiResponses(encoder) => encoder.error(error, out),
+            Self::OpenAiResponses(encoder, _) => encoder.error(error, out),
             Self::AnthropicMessages(encoder) => encoder.error(error, out),
             Self::Gemini(encoder, _) => encoder.error(error, out),
         }

@@ -2,7 +2,7 @@
 //!
 //! Here live the server (`server`; `listener`, `lanes`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
 //! client's half of each dialect behind one seam (`dialect`), and the answers: `chat` and its
-//! `stream`, of a `question` that a provider may understand as it is (`relay`), `models`, `values` for what comes in one piece. Here does *not* live anything about
+//! `stream`, of a `question` that a provider may understand as it is (`relay`), `models`, `values` for what comes in one piece; `kept` is what clients may refer to. Here does *not* live anything about
 //! providers, sessions or the choice between them: that is the facade's, [`Maestro`].
 //!
 //! Invariants: nothing of a client's credentials or connection reaches a provider, because requests
@@ -17,6 +17,7 @@ mod connection;
 mod dialect;
 mod failure;
 mod guard;
+mod kept;
 mod lanes;
 mod listener;
 mod models;
@@ -24,6 +25,7 @@ mod question;
 mod record;
 mod relay;
 mod route;
+mod scan;
 pub mod server;
 mod stream;
 mod tls;
@@ -42,6 +44,7 @@ use self::{
     body::Body,
     dialect::Dialect,
     failure::Refusal,
+    kept::{Kept, Shelf},
     question::{Beside, Question},
     record::Record,
     route::{Endpoint, Route},
@@ -58,6 +61,7 @@ struct Gateway {
     settings: ServeConfig,
     entry: Entry,
     rates: Rates,
+    kept: Arc<Kept>,
 }
 
 /// One request, as far as it is understood.
@@ -75,7 +79,7 @@ struct Call {
 impl Gateway {
     fn new(maestro: Maestro, entry: Entry) -> Self {
         let settings = maestro.config().serve.clone();
-        Self { maestro, settings, entry, rates: Rates::default() }
+        Self { maestro, settings, entry, rates: Rates::default(), kept: Arc::default() }
     }
 
     /// Answers a request; failures too are answers.
@@ -134,12 +138,13 @@ impl Gateway {
             Endpoint::Chat(form) => {
                 let beside = Beside::of(call.dialect, request.uri(), request.headers());
                 let body = self.read(request).await?;
-                let question = Question::of(form, beside, body)?;
+                let question = Question::of(form, beside, body)?.referring_to(self.shelf(&call));
                 self.chat(&call, question, record).await
             }
             Endpoint::CountTokens(model) => {
+                let beside = Beside::of(call.dialect, request.uri(), request.headers());
                 let body = self.read(request).await?;
-                self.count_tokens(&call, model.as_deref(), &body, record).await
+                self.count_tokens(&call, model.as_deref(), beside, &body, record).await
             }
             Endpoint::Embed(form) => {
                 let body = self.read(request).await?;
@@ -148,6 +153,11 @@ impl Gateway {
             Endpoint::WrongMethod(allowed) => Err(Refusal::wrong_method(allowed)),
             Endpoint::Alive | Endpoint::Ready | Endpoint::Unknown => Err(Refusal::unknown_path()),
         }
+    }
+
+    /// Returns what a client may refer to.
+    fn shelf(&self, call: &Call) -> Shelf {
+        Shelf::of(&self.kept, call.client.as_ref().map_or("", |client| &client.key.id))
     }
 
     /// Answers whether requests can be served: at least one provider is ready.
@@ -186,6 +196,11 @@ impl Call {
     /// Reports whether the client's key may ask for a model of a provider.
     fn may_ask(&self, provider: &str, model: &str) -> bool {
         self.client.as_ref().is_none_or(|client| client.may_ask(provider, model))
+    }
+
+    /// Reports whether the client's key may ask a provider for anything.
+    fn may_ask_some(&self, provider: &str) -> bool {
+        self.client.as_ref().is_none_or(|client| client.may_ask_some(provider))
     }
 
     /// Reports whether it may do so with a session, by its selector `PROVIDER:NAME@AUTH` or its name.

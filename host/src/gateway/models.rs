@@ -1,7 +1,7 @@
 //! Lists of models, in the shape of the client.
 
-use http::Response;
-use plugin_api::{error::ErrorKind, operation::Model};
+use http::{HeaderValue, Response};
+use plugin_api::{ProviderId, error::ErrorKind, operation::Model};
 
 use super::{Call, Gateway, body::Body, failure::Refusal, record::Record};
 
@@ -13,13 +13,24 @@ impl Gateway {
         call: &Call,
         query: Option<&str>,
     ) -> Result<Response<Body>, Refusal> {
-        let mut models = self.all_models(call).await;
+        let (mut models, missing) = self.all_models(call).await;
         if let Some(after) = cursor(query) {
             // Everything stands on one page; a client that asks for what follows it has all.
             let behind = models.iter().position(|model| model.id == *after).map_or(0, |at| at + 1);
             models.drain(..behind);
         }
-        Ok(Body::json(call.dialect.models(models)))
+        let mut response = Body::json(call.dialect.models(models));
+        let missing: Vec<&str> = missing
+            .iter()
+            .map(ProviderId::as_str)
+            .filter(|provider| call.may_ask_some(provider))
+            .collect();
+        if let Ok(value) = HeaderValue::try_from(missing.join(", "))
+            && !missing.is_empty()
+        {
+            response.headers_mut().insert(MISSING_HEADER, value);
+        }
+        Ok(response)
     }
 
     pub(super) async fn describe_model(
@@ -29,7 +40,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         record.model(id);
-        let listed = self.all_models(call).await;
+        let (listed, _) = self.all_models(call).await;
         if let Some(model) = listed.into_iter().find(|model| model.id == *id) {
             return Ok(Body::json(call.dialect.model(&model)));
         }
@@ -41,10 +52,11 @@ impl Gateway {
         Ok(Body::json(call.dialect.model(&model)))
     }
 
-    async fn all_models(&self, call: &Call) -> Vec<Model> {
-        let listed = self.maestro.known_models(&call.session_of()).await;
+    /// Returns the models that the client may ask, and the providers whose list is not there.
+    async fn all_models(&self, call: &Call) -> (Vec<Model>, Vec<ProviderId>) {
+        let known = self.maestro.known_models(&call.session_of()).await;
         let (mut chats, mut others) = (Vec::new(), Vec::new());
-        for (provider, models) in &listed {
+        for (provider, models) in &known.lists {
             let allowed = |model: &&Model| call.may_ask(provider.as_str(), model.id.as_str());
             for model in models.iter().filter(allowed) {
                 let mut shown = model.clone();
@@ -73,9 +85,12 @@ impl Gateway {
             .collect();
         models.append(&mut chats);
         models.append(&mut others);
-        models
+        (models, known.missing)
     }
 }
+
+/// Header that names the providers whose models are not in a list, because they did not tell them in time.
+const MISSING_HEADER: &str = "x-maestro-missing";
 
 /// Returns the id behind which a client wants to read on, as Anthropic's clients page.
 fn cursor(query: Option<&str>) -> Option<String> {

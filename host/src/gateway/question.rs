@@ -18,8 +18,9 @@ use serde_json::{Value, value::RawValue};
 use super::{
     body,
     dialect::{Asked, ChatForm, Dialect},
+    kept::Shelf,
 };
-use crate::{exchange::Native, router::Affinity};
+use crate::{exchange::Native, maestro::Estimate, router::Affinity};
 
 /// What a request says beside its body and belongs to the dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct Question {
     pub(super) stream: bool,
     body: Bytes,
     index: NativeBody,
+    /// What the client may refer to.
+    shelf: Option<Shelf>,
 }
 
 impl Beside {
@@ -65,29 +68,46 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Returns the headers alone, as the index of no body.
+    pub(super) fn headers_of(self, dialect: Dialect) -> NativeBody {
+        let mut native = NativeBody::default();
+        dialect.as_str().clone_into(&mut native.dialect);
+        native.headers = self.headers;
+        native
+    }
+}
+
 impl Question {
     /// Reads the top level of a body.
     pub(super) fn of(form: ChatForm, beside: Beside, body: Bytes) -> Result<Self, RequestError> {
-        let fields = body::check(&body)?;
+        let checked = body::check(&body)?;
         let mut index = NativeBody::default();
         index.dialect = form.dialect().as_str().to_owned();
         (index.path, index.headers) = (beside.path, beside.headers);
-        (index.len, index.fields) = (body.len() as u64, fields);
+        (index.len, index.fields) = (body.len() as u64, checked.fields);
+        index.words = checked.words;
         let named = match &form {
             ChatForm::Gemini { model, .. } => Some(model.clone()),
             _ => native::value(&index, "model").and_then(Value::as_str).map(str::to_owned),
         };
         let Some(model) = named.filter(|_| !index.fields.is_empty()) else {
             // What is wrong with it the dialect knows.
-            let asked = form.decode(&body)?;
+            let asked = form.decode(&body, None)?;
             let (model, stream) = (asked.request.model.to_string(), asked.stream);
-            return Ok(Self { form, model, stream, body, index });
+            return Ok(Self { form, model, stream, body, index, shelf: None });
         };
         let stream = match &form {
             ChatForm::Gemini { layout, .. } => layout.is_some(),
             _ => native::streams(&index),
         };
-        Ok(Self { form, model, stream, body, index })
+        Ok(Self { form, model, stream, body, index, shelf: None })
+    }
+
+    /// Lets the client refer to what it was told earlier.
+    pub(super) fn referring_to(mut self, shelf: Shelf) -> Self {
+        self.shelf = Some(shelf);
+        self
     }
 
     /// Reports whether the body can be sent on as it is, where it is understood.
@@ -137,9 +157,18 @@ impl Question {
         Affinity::from(hash)
     }
 
+    /// Estimates the tokens that it and its answer may use.
+    pub(super) fn estimate(&self) -> Estimate {
+        let number = |name: &str| native::value(&self.index, name)?.as_u64();
+        let google =
+            || native::value(&self.index, "generationConfig")?.get("maxOutputTokens")?.as_u64();
+        let most = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        Estimate::of(self.body.len(), most.into_iter().find_map(number).or_else(google))
+    }
+
     /// Reads the body in full.
     pub(super) fn read(&self) -> Result<Asked, RequestError> {
-        self.form.decode(&self.body)
+        self.form.decode(&self.body, self.shelf.as_ref())
     }
 }
 

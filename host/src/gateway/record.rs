@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use plugin_api::{error::ProviderError, event::Usage};
 
-use super::{dialect::Dialect, stream::Log};
-use crate::{maestro::Meter, session::random};
+use super::{Call, auth::limited, dialect::Dialect, failure::Refusal, stream::Log};
+use crate::{
+    maestro::{Estimate, Meter},
+    router::ModelRef,
+    session::random,
+};
 
 /// What is known of a request; written when it is dropped.
 #[derive(Debug)]
@@ -65,6 +69,19 @@ impl Record {
     pub(super) fn client(&mut self, name: &str, meter: Meter) {
         self.client = Some(name.to_owned());
         self.meter = Some(meter);
+    }
+
+    /// Reserves what a request may cost, of the budget of the client's key.
+    pub(super) async fn reserve(
+        &mut self,
+        call: &Call,
+        model: &ModelRef,
+        estimate: Estimate,
+    ) -> Result<(), Refusal> {
+        let (Some(meter), Some(client)) = (&mut self.meter, &call.client) else { return Ok(()) };
+        let reserved =
+            meter.reserve(model.provider.as_str(), model.model.as_str(), estimate).await?;
+        reserved.map_err(|limit| limited(client, &limit))
     }
 
     pub(super) fn model(&mut self, name: &str) {

@@ -196,7 +196,10 @@ impl Pieces {
             }
             None => {
                 let stage = std::mem::replace(&mut self.stage, Stage::Over);
-                let Stage::Passing(_, mut frames) = stage else { return None };
+                let Stage::Passing(stream, mut frames) = stage else { return None };
+                if let Some(error) = stream.passed_on() {
+                    self.log.note(|told| told.failure = Some(explain(error).message));
+                }
                 return frames.end();
             }
         }

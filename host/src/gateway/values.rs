@@ -2,16 +2,18 @@
 
 use dialects::{gemini as google, openai_chat};
 use http::Response;
-use plugin_api::error::ErrorKind;
+use plugin_api::{error::ErrorKind, event::Usage};
 
 use super::{
     Call, Gateway,
     body::{self, Body},
     chat::{Target, served_by, tell},
     failure::Refusal,
+    question::Beside,
     record::Record,
     route::EmbedForm,
 };
+use crate::maestro::Estimate;
 
 impl Gateway {
     pub(super) async fn embed(
@@ -34,7 +36,11 @@ impl Gateway {
         let name = request.model.to_string();
         record.model(&name);
         let target = self.one_target(call, &name).await?;
+        record.reserve(call, target.model(), Estimate::of(body.len(), Some(0))).await?;
         let embeddings = self.maestro.embed(target.model(), request, target.call()).await?;
+        if let Some(tokens) = embeddings.input_tokens {
+            record.used(&Usage::new(tokens, 0));
+        }
         let body = match form {
             EmbedForm::OpenAi => openai_chat::embeddings::encode(&embeddings, &name, base64),
             EmbedForm::Gemini { batch: true, .. } => google::embeddings::encode(&embeddings),
@@ -47,13 +53,16 @@ impl Gateway {
         &self,
         call: &Call,
         model: Option<&str>,
+        beside: Beside,
         body: &[u8],
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         body::check(body)?;
-        let request = call.dialect.decode_count(model, body)?;
+        let mut request = call.dialect.decode_count(model, body, &self.shelf(call))?;
+        request.native = Some(beside.headers_of(call.dialect));
         record.model(request.model.as_str());
         let target = self.one_target(call, request.model.as_str()).await?;
+        // Vendors count for nothing, so nothing is reserved and the request costs nothing.
         let count = self.maestro.count_tokens(target.model(), request, target.call()).await?;
         Ok(answer(call.dialect.count(count), &target, record))
     }

@@ -11,7 +11,12 @@ use plugin_api::{
     operation::{DescribeModel, EmbedRequest, Embeddings, ListModels, Model, Operation, Reply},
 };
 
-use super::{Error, Maestro, asking::Asking, choice::Chosen, route::Wish};
+use super::{
+    Error, Maestro,
+    asking::Asking,
+    choice::Chosen,
+    route::{Stop, Wish},
+};
 use crate::{
     exchange::{
         Delivery, Driver, ExchangeError, Native, Refused, grammar::Rule, recording::Recorder,
@@ -101,6 +106,8 @@ pub struct ChatStream {
     /// What came before the model said anything. It is held back while another exchange may take the
     /// place of this one, which would say it again.
     held: VecDeque<Delivery>,
+    /// A failure that the client got in the vendor's own words.
+    passed_on: Option<Error>,
 }
 
 impl ChatStream {
@@ -142,7 +149,8 @@ impl ChatStream {
                 };
                 match delivery {
                     Some(Ok(Delivery::Value(_))) | None => {
-                        self.asking.ended(None);
+                        self.passed_on = self.driver.take_passed_on().map(Error::from);
+                        self.asking.ended(self.passed_on.as_ref());
                         return None;
                     }
                     Some(Ok(delivery)) => {
@@ -214,6 +222,13 @@ impl ChatStream {
     /// Takes the upstream's refusal of a body that was passed through, as it came.
     pub fn take_refused(&mut self) -> Option<Refused> {
         self.driver.take_refused()
+    }
+
+    /// Returns the failure that an answer told in its midst while it was passed on, once it is over. The
+    /// client has it already; it is for records.
+    #[must_use]
+    pub fn passed_on(&self) -> Option<&Error> {
+        self.passed_on.as_ref()
     }
 
     /// Reports whether the stream would survive a crash of its plugin. A stream whose plugin runs in
@@ -299,7 +314,7 @@ impl Maestro {
     ) -> Result<ChatStream, Error> {
         let opened = Asking::open(self, provider, chosen, operation, native, call).await;
         let (asking, driver) = opened?;
-        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new() })
+        Ok(ChatStream { asking, driver, failed: None, held: VecDeque::new(), passed_on: None })
     }
 
     /// Lists the models of a provider.
@@ -418,6 +433,21 @@ impl Maestro {
         }
     }
 
+    /// Finds the places that a model name stands for, as [`route`](Self::route) does for an alias or a
+    /// pool; any other name stands for one ([`parse_model`](Self::parse_model)).
+    ///
+    /// # Errors
+    ///
+    /// As those.
+    pub async fn places(&self, text: &str) -> Result<Vec<Stop>, Error> {
+        let is_pool = || text.parse::<ModelRef>().is_ok_and(|model| model.pool);
+        if self.config().aliases.contains_key(text) || is_pool() {
+            return Ok(self.route(text, &Wish::default()).await?.stops);
+        }
+        let model = self.parse_model(text).await?;
+        Ok(vec![Stop::at(model, false)])
+    }
+
     /// Returns the model that is asked when none is named.
     ///
     /// # Errors
@@ -472,7 +502,8 @@ impl Maestro {
         Ok(embeddings)
     }
 
-    /// Counts the tokens of a request.
+    /// Counts the tokens of a request. Of its [`native`](ChatRequest::native) body only the headers
+    /// mean something, to a provider of that dialect.
     ///
     /// # Errors
     ///
@@ -486,6 +517,8 @@ impl Maestro {
         let what = "token counting";
         let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
+        // Headers of the client are for a provider that speaks its dialect.
+        request.native = request.native.filter(|native| provider.takes(&native.dialect));
         request.model = model.model.clone();
         let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));

@@ -129,7 +129,7 @@ impl Asking {
     pub(super) fn answered(&mut self) {
         self.begun();
         if let Some(visit) = &mut self.visit {
-            visit.answered();
+            visit.began();
         }
     }
 

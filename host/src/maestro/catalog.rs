@@ -19,13 +19,9 @@ const KEEP: Duration = Duration::from_secs(300);
 /// How long a failure is believed, so that a provider that is down is not asked at every turn.
 const KEEP_FAILURE: Duration = Duration::from_secs(30);
 
-/// How long all lists together are waited for. Claude Code waits 3 s; a slower list is fetched to its
-/// end and there the next time.
+/// How long a list is waited for that never came before, from when it was first asked for. Claude Code
+/// waits 3 s; a slower list is fetched to its end and there the next time.
 const PATIENCE: Duration = Duration::from_millis(2_500);
-
-/// How long a server on this machine is waited for that nobody configured: if it runs, it answers at
-/// once, and mostly it does not run.
-const LOCAL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Bounds the lists, because the names of sessions come from clients. Fetching anew is cheap, so no
 /// order is kept.
@@ -33,6 +29,16 @@ const MAX_LISTS: usize = 1024;
 
 /// The session that a caller uses of each provider, where it is not the usual one.
 pub type SessionOf<'a> = &'a (dyn Fn(&ProviderId) -> Option<String> + Send + Sync);
+
+/// The lists that are known, and who has one that is not.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Known {
+    /// The models of each provider.
+    pub lists: Vec<(ProviderId, Arc<Vec<Model>>)>,
+    /// Providers whose list failed, or has not come yet.
+    pub missing: Vec<ProviderId>,
+}
 
 /// The lists, each under the state of the sessions that it was fetched with.
 #[derive(Debug, Default)]
@@ -46,6 +52,8 @@ struct Entry {
     since: Instant,
     /// Filled once by whoever comes first; the others wait for the same. `None` for a failure.
     list: OnceCell<Option<Arc<Vec<Model>>>>,
+    /// The list before, which is told while this one is fetched, or where that fails.
+    former: Option<Arc<Vec<Model>>>,
 }
 
 impl Entry {
@@ -60,11 +68,9 @@ impl Entry {
 
 impl Maestro {
     /// Returns the models of the ready providers that list any, from memory where they are known. A
-    /// provider that fails or is slow is left out.
-    pub async fn known_models(
-        &self,
-        session_of: SessionOf<'_>,
-    ) -> Vec<(ProviderId, Arc<Vec<Model>>)> {
+    /// list that is old is told once more while it is fetched anew; the first one is waited for, up to
+    /// 2.5 s.
+    pub async fn known_models(&self, session_of: SessionOf<'_>) -> Known {
         let ready = self.list_providers().await.into_iter().filter(|provider| {
             provider.ready && provider.capabilities.contains(&Capability::Models)
         });
@@ -73,20 +79,29 @@ impl Maestro {
             let session = session_of(&provider.id);
             let entry = self.inner.catalog.entry((provider.id.clone(), session.clone()), revision);
             let this = self.clone();
-            let stray = provider.local && !provider.configured;
-            let patience = if stray { LOCAL_PATIENCE } else { PATIENCE };
             async move {
                 if let Some(known) = entry.list.get() {
-                    return Some((provider.id, known.clone()?));
+                    return (provider.id, known.clone().or(entry.former.clone()));
                 }
-                let id = provider.id.clone();
+                let (id, former) = (provider.id.clone(), entry.former.clone());
+                let patience = PATIENCE.saturating_sub(entry.since.elapsed());
                 // In a task of its own: whoever gives up does not stop it.
                 let fetched = tokio::spawn(async move { this.fetch(&entry, &id, session).await });
+                if former.is_some() {
+                    return (provider.id, former);
+                }
                 let list = tokio::time::timeout(patience, fetched).await;
-                Some((provider.id, list.ok()?.ok()??))
+                (provider.id, list.ok().and_then(|list| list.ok().flatten()))
             }
         });
-        join_all(asked).await.into_iter().flatten().collect()
+        let mut known = Known::default();
+        for (provider, list) in join_all(asked).await {
+            match list {
+                Some(list) => known.lists.push((provider, list)),
+                None => known.missing.push(provider),
+            }
+        }
+        known
     }
 
     async fn fetch(
@@ -124,7 +139,12 @@ impl Catalog {
         if entries.len() >= MAX_LISTS {
             entries.clear();
         }
-        let entry = Entry { revision, since: Instant::now(), list: OnceCell::new() };
+        // Under other sessions it might be another account's.
+        let same = entries.get(&question).filter(|former| former.revision == revision);
+        let former = same.and_then(|former| {
+            former.list.get().cloned().flatten().or_else(|| former.former.clone())
+        });
+        let entry = Entry { revision, since: Instant::now(), list: OnceCell::new(), former };
         let entry = Arc::new(entry);
         entries.insert(question, Arc::clone(&entry));
         entry
@@ -150,8 +170,37 @@ mod tests {
     #[test]
     fn a_failure_is_not_believed_for_long() {
         let past = Instant::now().checked_sub(KEEP_FAILURE).unwrap();
-        let entry = |list| Entry { revision: 1, since: past, list: OnceCell::new_with(Some(list)) };
+        let entry = |list| Entry {
+            revision: 1,
+            since: past,
+            list: OnceCell::new_with(Some(list)),
+            former: None,
+        };
         assert!(!entry(None).is_good(1));
         assert!(entry(Some(Arc::default())).is_good(1));
+    }
+
+    #[test]
+    fn an_old_list_is_there_while_it_is_renewed_under_the_same_sessions() {
+        let (catalog, openai) = (Catalog::default(), ProviderId::new("openai").unwrap());
+        let question = (openai, None);
+        let list = Arc::new(vec![Model::new("m")]);
+        let since = Instant::now().checked_sub(KEEP).unwrap();
+        let old = |list: Option<Arc<Vec<Model>>>, former| Entry {
+            revision: 1,
+            since,
+            list: OnceCell::new_with(Some(list)),
+            former,
+        };
+        for (entry, revision, kept) in [
+            (old(Some(Arc::clone(&list)), None), 1, true),
+            (old(None, Some(Arc::clone(&list))), 1, true),
+            (old(Some(Arc::clone(&list)), None), 2, false),
+        ] {
+            catalog.0.lock().unwrap().insert(question.clone(), Arc::new(entry));
+            let entry = catalog.entry(question.clone(), revision);
+            assert!(entry.list.get().is_none(), "it is to be fetched");
+            assert_eq!(entry.former.is_some(), kept);
+        }
     }
 }

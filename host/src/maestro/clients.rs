@@ -84,6 +84,13 @@ impl Client {
         self.allow.as_ref().is_none_or(allows)
     }
 
+    /// Reports whether the key may ask a provider for any model.
+    #[must_use]
+    pub fn may_ask_some(&self, provider: &str) -> bool {
+        let allows = |allow: &Vec<RefPattern>| allow.iter().any(|p| p.allows_provider(provider));
+        self.allow.as_ref().is_none_or(allows)
+    }
+
     /// Reports whether the key may do so with this session, by its name.
     #[must_use]
     pub fn may_use(&self, provider: &str, model: &str, session: Option<&str>) -> bool {

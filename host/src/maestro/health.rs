@@ -74,6 +74,14 @@ impl Health {
 }
 
 impl Visit {
+    /// Notes that the upstream began to answer.
+    pub(super) fn began(&mut self) {
+        self.told = true;
+        if let Some(breaker) = lock(&self.health.breakers).get_mut(&self.provider) {
+            breaker.began();
+        }
+    }
+
     /// Notes that the upstream answered.
     pub(super) fn answered(&mut self) {
         self.told = true;

@@ -1,8 +1,11 @@
 //! What clients' keys use: counted, limited and written down.
 //!
-//! A request is weighed before it is sent, by what was spent until then: it costs what it costs, so the
-//! requests that are under way when a limit is reached go beyond it. Spending is in the store, so that
-//! all processes see one budget; tokens of a minute and requests at once are counted in each process.
+//! A request is weighed before it is sent. Of a budget it reserves what it may cost, by its length and by
+//! the longest answer that it allows; at its end it pays what it did cost. So requests at once go beyond a
+//! budget by no more than the estimates are wrong. A request that is alone is let in as long as anything
+//! is left: estimates are high, and a small budget would else be good for nothing. Spending is in the
+//! store, so that all processes see one budget; what is reserved, tokens of a minute and requests at once
+//! are counted in each process.
 
 use std::{
     collections::HashMap,
@@ -17,12 +20,21 @@ use std::{
 
 use plugin_api::event::Usage;
 
-use super::{Client, Error, Maestro, now_s, prices::price};
+use super::{
+    Client, Error, Maestro, now_s,
+    prices::{Price, price},
+};
 use crate::session::{ClientUse, SessionError, Sessions};
 
 /// How long what was used is gathered before it is written: one write for many requests, and at most so
 /// much is lost when the process is killed.
 const GATHER: Duration = Duration::from_millis(25);
+
+/// Bytes of a request that make a token, roughly, in any language and with the marks of JSON.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// How long an answer is taken to be whose request sets no bound, in tokens.
+const USUAL_ANSWER: u64 = 4_096;
 
 /// Seconds of a day.
 const DAY_S: i64 = 86_400;
@@ -45,6 +57,9 @@ pub enum Limit {
         /// Until there are some again.
         wait_ms: u64,
     },
+    /// What is left of its budget is reserved for requests that are under way.
+    #[error("has reserved the rest of its budget for requests that are under way")]
+    Reserved,
     /// It spent what it may spend in a day.
     #[error("has spent its budget of the day")]
     Budget {
@@ -68,6 +83,8 @@ struct Count {
     tokens: Option<(f64, Instant)>,
     /// Spent, and not written yet.
     unwritten_micros: i64,
+    /// What requests that are under way may cost.
+    reserved_micros: i64,
 }
 
 #[derive(Debug)]
@@ -81,6 +98,34 @@ struct Writer {
 pub struct Meter {
     client: Arc<Client>,
     maestro: Maestro,
+    /// What it may cost; `None` for what costs nothing.
+    estimate: Option<Estimate>,
+    reserved_micros: i64,
+}
+
+/// How many tokens a request may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// Of the prompt.
+    pub input_tokens: u64,
+    /// Of the answer.
+    pub output_tokens: u64,
+}
+
+impl Estimate {
+    /// Estimates a request of so many bytes, and its answer by the longest that it allows. Pictures
+    /// count as if they were text, which is too much.
+    #[must_use]
+    pub fn of(request_bytes: usize, output_tokens: Option<u64>) -> Self {
+        let input_tokens = request_bytes.div_ceil(BYTES_PER_TOKEN) as u64;
+        Self { input_tokens, output_tokens: output_tokens.unwrap_or(USUAL_ANSWER) }
+    }
+
+    /// Returns what it costs where all is used.
+    fn micros(self, price: Option<Price>) -> i64 {
+        price.map_or(0, |it| it.of(&Usage::new(self.input_tokens, self.output_tokens)))
+    }
 }
 
 impl Maestro {
@@ -91,13 +136,7 @@ impl Maestro {
     /// What the store says; inside, the limit that is reached.
     pub async fn meter(&self, client: &Arc<Client>) -> Result<Result<Meter, Limit>, Error> {
         let (key, now) = (&client.key, Instant::now());
-        let spent = match (key.micros_per_day, self.existing_sessions().await?) {
-            (Some(_), Some(sessions)) => {
-                let day = now_s().div_euclid(DAY_S);
-                sessions.store().client_spent(&key.id, day).map_err(SessionError::from)?
-            }
-            _ => 0,
-        };
+        let spent = self.spent(client).await?;
         let mut counts = lock(&self.inner.ledger.counts);
         let count = match counts.get_mut(&key.id) {
             Some(count) => count,
@@ -114,12 +153,22 @@ impl Maestro {
             }
         }
         if key.micros_per_day.is_some_and(|budget| spent + count.unwritten_micros >= budget) {
-            let left_s = DAY_S - now_s().rem_euclid(DAY_S);
-            return Ok(Err(Limit::Budget { wait_ms: left_s.cast_unsigned() * 1_000 }));
+            return Ok(Err(Limit::spent()));
         }
         count.running += 1;
         drop(counts);
-        Ok(Ok(Meter { client: Arc::clone(client), maestro: self.clone() }))
+        let (client, maestro) = (Arc::clone(client), self.clone());
+        Ok(Ok(Meter { client, maestro, estimate: None, reserved_micros: 0 }))
+    }
+
+    /// Returns what a key with a budget spent today, as far as it is written.
+    async fn spent(&self, client: &Client) -> Result<i64, Error> {
+        if client.key.micros_per_day.is_none() {
+            return Ok(0);
+        }
+        let Some(sessions) = self.existing_sessions().await? else { return Ok(0) };
+        let day = now_s().div_euclid(DAY_S);
+        Ok(sessions.store().client_spent(&client.key.id, day).map_err(SessionError::from)?)
     }
 
     /// Lists what clients' keys used since so many days ago, today included.
@@ -134,7 +183,29 @@ impl Maestro {
     }
 }
 
+impl Limit {
+    /// Makes the limit of a budget that is spent.
+    fn spent() -> Self {
+        let left_s = DAY_S - now_s().rem_euclid(DAY_S);
+        Self::Budget { wait_ms: left_s.cast_unsigned() * 1_000 }
+    }
+}
+
 impl Count {
+    /// Reserves what a request may cost, if that is left of a budget of which `spent` is written.
+    fn reserve(&mut self, budget: i64, spent: i64, micros: i64) -> Result<(), Limit> {
+        let spent = spent.saturating_add(self.unwritten_micros);
+        if spent >= budget {
+            return Err(Limit::spent());
+        }
+        let all = spent.saturating_add(self.reserved_micros).saturating_add(micros);
+        if all > budget && self.reserved_micros > 0 {
+            return Err(Limit::Reserved);
+        }
+        self.reserved_micros = self.reserved_micros.saturating_add(micros);
+        Ok(())
+    }
+
     /// Returns what is left of a bucket that fills evenly and holds a minute's worth.
     fn tokens_left(&mut self, limit: u32, now: Instant) -> f64 {
         let full = f64::from(limit);
@@ -147,12 +218,41 @@ impl Count {
 }
 
 impl Meter {
-    /// Counts what a request used, once it is over. `served` is `provider[:session]/model`.
+    /// Reserves what a request for a model may cost, until the meter is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the store says; inside, the limit that is reached.
+    pub async fn reserve(
+        &mut self,
+        provider: &str,
+        model: &str,
+        estimate: Estimate,
+    ) -> Result<Result<(), Limit>, Error> {
+        self.estimate = Some(estimate);
+        let Some(budget) = self.client.key.micros_per_day else { return Ok(Ok(())) };
+        let micros = estimate.micros(price(&self.maestro.config().prices, provider, model));
+        let spent = self.maestro.spent(&self.client).await?;
+        let mut counts = lock(&self.maestro.inner.ledger.counts);
+        let count = counts.entry(self.client.key.id.clone()).or_default();
+        let reserved = count.reserve(budget, spent, micros);
+        if reserved.is_ok() {
+            self.reserved_micros += micros;
+        }
+        Ok(reserved)
+    }
+
+    /// Counts what a request used, once it is over. `served` is `provider[:session]/model`. A prompt
+    /// whose length the vendor does not tell costs what was estimated.
     pub fn used(&self, served: &str, usage: &Usage) {
         let Some((provider, model)) = served.split_once('/') else { return };
         let provider = provider.split(':').next().unwrap_or_default();
         let inner = &self.maestro.inner;
-        let cost = price(&self.maestro.config().prices, provider, model).map(|it| it.of(usage));
+        let mut paid = usage.clone();
+        if paid.input_tokens.is_none() {
+            paid.input_tokens = self.estimate.map(|estimate| estimate.input_tokens);
+        }
+        let cost = price(&self.maestro.config().prices, provider, model).map(|it| it.of(&paid));
         let count = |tokens: Option<u64>| i64::try_from(tokens.unwrap_or_default()).unwrap_or(0);
         let used = ClientUse {
             client_key: self.client.key.id.clone(),
@@ -184,6 +284,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(count) = lock(&self.maestro.inner.ledger.counts).get_mut(&self.client.key.id) {
             count.running = count.running.saturating_sub(1);
+            count.reserved_micros -= self.reserved_micros;
         }
     }
 }
@@ -286,6 +387,23 @@ mod tests {
         let rows = sums([used("a", 5), used("b", 7), used("a", 11)].into_iter());
         let sum = ClientUse { requests: 2, input_tokens: 4, output_tokens: 6, ..used("a", 16) };
         assert_eq!(rows, [sum, used("b", 7)]);
+    }
+
+    #[test]
+    fn requests_at_once_reserve_and_one_alone_is_let_in() {
+        let mut count = Count::default();
+        assert_eq!(count.reserve(100, 40, 500), Ok(()), "alone, and something is left");
+        assert_eq!(count.reserve(100, 40, 1), Err(Limit::Reserved));
+        count.reserved_micros = 0;
+        for _ in 0..3 {
+            assert_eq!(count.reserve(100, 40, 20), Ok(()));
+        }
+        assert_eq!(count.reserve(100, 40, 1), Err(Limit::Reserved));
+        // One of them ends, and cost less.
+        (count.reserved_micros, count.unwritten_micros) = (40, 5);
+        assert_eq!(count.reserve(100, 40, 15), Ok(()));
+        count.unwritten_micros = 60;
+        assert!(matches!(count.reserve(100, 40, 1), Err(Limit::Budget { .. })));
     }
 
     #[test]

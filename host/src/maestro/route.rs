@@ -141,6 +141,14 @@ impl fmt::Display for PassedOver {
     }
 }
 
+impl Stop {
+    /// Makes a place that is to be tried.
+    #[must_use]
+    pub fn at(model: ModelRef, pool: bool) -> Self {
+        Self { model, pool, passed_over: None }
+    }
+}
+
 impl Route {
     /// Returns the places that are to be tried, in order.
     ///
@@ -148,10 +156,19 @@ impl Route {
     ///
     /// Why none is left.
     pub fn open(self) -> Result<Vec<Stop>, Error> {
-        let (open, closed): (Vec<Stop>, Vec<Stop>) =
-            self.stops.into_iter().partition(|stop| stop.passed_over.is_none());
-        if open.is_empty() { Err(none_left(&closed)) } else { Ok(open) }
+        open_stops(self.stops)
     }
+}
+
+/// Returns the places that are to be tried, in order.
+///
+/// # Errors
+///
+/// Why none is left.
+pub fn open_stops(stops: Vec<Stop>) -> Result<Vec<Stop>, Error> {
+    let (open, closed): (Vec<Stop>, Vec<Stop>) =
+        stops.into_iter().partition(|stop| stop.passed_over.is_none());
+    if open.is_empty() { Err(none_left(&closed)) } else { Ok(open) }
 }
 
 /// What was tried so far of a route, and what is therefore not worth a try.

@@ -35,7 +35,7 @@ impl Maestro {
                 return Ok((Via::Ref, vec![name.parse()?]));
             }
         }
-        let listed = self.known_models(session_of).await;
+        let listed = self.known_models(session_of).await.lists;
         let listing: Vec<&str> = listed
             .iter()
             .filter(|(_, models)| models.iter().any(|model| is_called(model, name)))
@@ -71,7 +71,7 @@ impl Maestro {
         session_of: SessionOf<'_>,
         may_ask: MayAsk<'_>,
     ) -> Error {
-        let listed = self.known_models(session_of).await;
+        let listed = self.known_models(session_of).await.lists;
         let refs = listed.iter().flat_map(|(provider, models)| {
             let allowed =
                 models.iter().filter(|model| may_ask(provider.as_str(), model.id.as_str()));

@@ -88,6 +88,14 @@ impl Breaker {
         }
     }
 
+    /// Notes that the upstream began to answer: it is there. Failures in a row end with an answer that
+    /// is whole, because one that breaks off each time is no better than one that never begins.
+    pub fn began(&mut self) {
+        if !matches!(self.state, State::Closed { .. }) {
+            self.succeeded();
+        }
+    }
+
     /// Notes that the upstream answered.
     pub fn succeeded(&mut self) {
         self.state = State::default();

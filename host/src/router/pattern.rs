@@ -57,6 +57,12 @@ impl RefPattern {
         matches(&self.provider, provider) && matches(&self.model, model)
     }
 
+    /// Reports whether this provider may be asked for some model.
+    #[must_use]
+    pub fn allows_provider(&self, provider: &str) -> bool {
+        matches(&self.provider, provider)
+    }
+
     /// Reports whether this session, by its name, may be used; a pattern without one takes any.
     #[must_use]
     pub fn allows_session(&self, session: Option<&str>) -> bool {

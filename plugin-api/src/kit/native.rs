@@ -60,6 +60,19 @@ pub fn streams(native: &NativeBody) -> bool {
     value(native, "stream") == Some(&Value::Bool(true))
 }
 
+/// Reports whether the body says a word of [`WORDS`] anywhere, as a whole string.
+///
+/// It may stand where it means something else, say in a text of the user's; then the request is
+/// translated although it could have been passed on, and loses nothing.
+#[must_use]
+pub fn says(native: &NativeBody, word: &str) -> bool {
+    native.words.iter().any(|said| said == word)
+}
+
+/// Words that a server may not take below the top level of a body: the role `developer`, tools of the
+/// type `custom`, pictures at an `image_url`, and marks for the cache.
+pub const WORDS: &[&str] = &["developer", "custom", "image_url", "prompt_cache_breakpoint"];
+
 fn push_field(body: &mut Body, name: &str, value: &Value) {
     body.push_bytes(format!("{}:{value}", Value::from(name)).as_bytes());
 }

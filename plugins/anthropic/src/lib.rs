@@ -45,9 +45,15 @@ impl TokenCounter for Anthropic {
         let quirks = Quirks::default().with_settings(instance)?;
         let encoded = anthropic_messages::tokens::encode_request(&request, &quirks)?.or_refuse()?;
         let url = instance.url("/v1/messages/count_tokens");
-        let request =
+        let mut http =
             HttpRequest::post_json(url, encoded.body).header("accept", "application/json");
-        Ok(kit::call(settings::decorate(instance, &quirks, request)?, |response| {
+        // What a beta adds counts too.
+        let native =
+            request.native.iter().filter(|native| native.dialect == anthropic_messages::DIALECT);
+        for (name, value) in native.flat_map(|native| &native.headers) {
+            http = http.header(name, value);
+        }
+        Ok(kit::call(settings::decorate(instance, &quirks, http)?, |response| {
             let response = succeeded(response)?;
             Ok(Reply::TokenCount(anthropic_messages::tokens::decode(&response.body)?))
         }))

@@ -1,7 +1,7 @@
 //! Passes a client's own request on, unless the server wants to be told something differently that
 //! stands deeper in the body than its index goes.
 
-use dialects::openai_chat::{DIALECT, Decoder, MaxTokensField, Quirks, ToolIds};
+use dialects::openai_chat::{DIALECT, Decoder, MaxTokensField, Quirks, SystemRole, ToolIds};
 use plugin_api::{chat::NativeBody, kit::native, prelude::*};
 use serde_json::{Value, json};
 
@@ -53,9 +53,16 @@ fn fits(quirks: &Quirks, native: &NativeBody) -> bool {
         }
         _ => absent("tool_choice") || choice.is_some(),
     };
+    let unsaid = |word: &str| !native::says(native, word);
+    let deeper_fits = (quirks.system_role == SystemRole::Developer || unsaid("developer"))
+        && (quirks.supports_custom_tools || absent("tools") || unsaid("custom"))
+        && (quirks.supports_image_url || unsaid("image_url"))
+        && (quirks.supports_cache_breakpoints || unsaid("prompt_cache_breakpoint"));
     // Ids and names of results stand among the messages.
     let tools_fit = quirks.tool_ids == ToolIds::Any && !quirks.tool_result_name;
     choice_fits
+        && deeper_fits
+        && (quirks.supports_top_k || absent("top_k"))
         && (tools_fit || absent("tools"))
         && (quirks.supports_stream_options || absent("stream_options"))
         && (quirks.supports_parallel_tool_calls || absent("parallel_tool_calls"))
@@ -74,5 +81,9 @@ fn renamed(quirks: &Quirks) -> Vec<(&'static str, &'static str)> {
     if quirks.seed_field == "random_seed" {
         renamed.push(("seed", "random_seed"));
     }
+    renamed.push(match &*quirks.user_field {
+        "safety_identifier" => ("user", "safety_identifier"),
+        _ => ("safety_identifier", "user"),
+    });
     renamed
 }

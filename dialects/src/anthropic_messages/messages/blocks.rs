@@ -115,7 +115,7 @@ impl Blocks<'_> {
                 out.raw(&block.json);
             }
             (Content::Audio(_), _) => self.fatal(field, "is sound, which this format cannot say"),
-            (Content::Opaque(_), _) => self.fatal(field, "belongs to another vendor or place"),
+            (Content::Opaque(block), _) => self.fatal(field, loss::foreign_block(block)),
             (Content::Unknown, _) => self.fatal(field, NEWER),
             _ => self.fatal(field, "cannot be said in this role"),
         }

@@ -23,6 +23,7 @@ use crate::{
 struct WireItem<'a> {
     #[serde(rename = "type")]
     kind: Option<String>,
+    id: Option<String>,
     role: Option<String>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
@@ -41,10 +42,15 @@ struct WireItem<'a> {
     phase: Option<String>,
 }
 
-/// Reads the input: a text, or items. Items of the model that stand together become one message.
+/// Returns the item of an earlier answer that has an id, as JSON.
+pub(super) type Find<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads the input: a text, or items. Items of the model that stand together become one message. In
+/// the place of a reference stands the item, where it is found.
 pub(super) fn read(
     json: &str,
     namespaces: &Namespaces,
+    find: Find<'_>,
     messages: &mut Vec<Message>,
 ) -> Result<(), RequestError> {
     if json.starts_with('"') {
@@ -53,9 +59,21 @@ pub(super) fn read(
     }
     let list: Vec<&RawValue> = parse(json, || "input".into())?;
     for (at, raw) in list.iter().enumerate() {
-        item(at, raw, namespaces, messages)?;
+        let referred = reference(raw).and_then(|id| find(&id));
+        let referred = referred.and_then(|json| RawValue::from_string(json).ok());
+        item(at, referred.as_deref().unwrap_or(raw), namespaces, messages)?;
     }
     Ok(())
+}
+
+/// Returns the id of what an item only refers to.
+fn reference(raw: &RawValue) -> Option<String> {
+    // Clients that refer to nothing pay nothing.
+    if !raw.get().contains("item_reference") {
+        return None;
+    }
+    let wire: WireItem<'_> = serde_json::from_str(raw.get()).ok()?;
+    (wire.kind? == "item_reference").then_some(wire.id?)
 }
 
 fn item(

@@ -117,6 +117,11 @@ pub(super) async fn ask(
 }
 
 impl Answer {
+    /// Reports whether the model said anything, so that nobody else may answer in its place.
+    pub(super) fn has_begun(&self) -> bool {
+        self.first.is_some() || self.transcript.finish.is_some()
+    }
+
     /// Returns what is worth keeping: all of a complete answer, the text alone of another.
     ///
     /// Half a tool call or a thought without its signature would make a vendor refuse the next turn.

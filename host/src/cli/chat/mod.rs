@@ -29,8 +29,7 @@ use self::{
 use crate::{
     cli::{Outcome, failure::Failure, output::Output, refusal},
     exchange::recording::Recorder,
-    maestro::{Error, Maestro},
-    router::ModelRef,
+    maestro::{Error, Maestro, Stop},
     session::Conversation,
 };
 
@@ -108,7 +107,10 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
         Some(found) => talk::history(maestro.conversation_messages(&found.id).await?),
         None => (None, Vec::new()),
     };
-    let model = choose_model(maestro, args.model.as_deref(), conversation.as_ref()).await?;
+    let stops = choose_model(maestro, args.model.as_deref(), conversation.as_ref()).await?;
+    let Some(first) = stops.first() else {
+        return Err(Failure::usage("the name stands for no model", "see `maestro routes list`"));
+    };
     // The conversation's session goes with the conversation's model, not with another one.
     let kept = conversation.as_ref().filter(|_| args.model.is_none());
     let kept = kept.and_then(|conversation| conversation.session.clone());
@@ -124,7 +126,9 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
             (false, true) => Keep::Must,
             (false, false) => Keep::Try,
         },
-        model,
+        model: first.model.clone(),
+        next: Vec::new(),
+        pool: false,
         session: args.session.or(kept),
         recorder,
         timeout: args.timeout.map(Duration::from_secs),
@@ -134,6 +138,7 @@ pub(super) async fn run(args: ChatArgs, maestro: &Maestro, output: &Output) -> O
         conversation,
         name: args.conversation,
     };
+    talk.head_for(stops)?;
     if dialogue {
         repl::run(talk, attached).await
     } else {
@@ -194,12 +199,13 @@ async fn choose_model(
     maestro: &Maestro,
     wanted: Option<&str>,
     conversation: Option<&Conversation>,
-) -> Result<ModelRef, Failure> {
+) -> Result<Vec<Stop>, Failure> {
     let kept = conversation.and_then(|conversation| conversation.model.as_deref());
     if let Some(text) = wanted.or(kept) {
-        return Ok(maestro.parse_model(text).await?);
+        return Ok(maestro.places(text).await?);
     }
-    maestro.default_model().await?.ok_or_else(|| {
+    let default = maestro.default_model().await?;
+    default.map(|model| vec![Stop::at(model, false)]).ok_or_else(|| {
         Failure::usage(
             "no model is chosen",
             "name one with `-m PROVIDER/MODEL`, or choose one for always with \

@@ -112,7 +112,7 @@ async fn obey(
         ("help", _) => output.stderr(help()),
         ("model", "") => output.note(&format!("model {}", talk.model)),
         ("model", text) => {
-            talk.model = talk.maestro.parse_model(text).await?;
+            talk.head_for(talk.maestro.places(text).await?)?;
             output.note(&format!("model {}", talk.model));
         }
         ("session", "") => match &talk.session {

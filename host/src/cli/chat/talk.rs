@@ -16,7 +16,7 @@ use crate::{
         output::{Document, Output},
     },
     exchange::recording::Recorder,
-    maestro::{Call, Error, Maestro, StoredMessage, one_line},
+    maestro::{Call, Error, Maestro, Stop, StoredMessage, Tried, one_line, open_stops},
     router::ModelRef,
     session::{Conversation, NewConversation},
 };
@@ -40,6 +40,10 @@ pub(super) struct Talk<'a> {
     pub(super) settings: Settings,
     pub(super) keep: Keep,
     pub(super) model: ModelRef,
+    /// Where to ask when the model's place fails before it says anything, in order.
+    pub(super) next: Vec<Stop>,
+    /// Whether the model's place is one of a pool.
+    pub(super) pool: bool,
     pub(super) session: Option<String>,
     /// How long an answer may take.
     pub(super) timeout: Option<Duration>,
@@ -75,9 +79,16 @@ impl Talk<'_> {
 
     /// Asks, prints the answer and stores both.
     pub(super) async fn ask(&mut self, user: Message) -> Outcome {
-        let request = self.request(Some(&user))?;
-        let answer =
-            answer::ask(self.maestro, self.output, self.style, &self.model, request).await?;
+        let mut tried = Tried::default();
+        let answer = loop {
+            let request = self.request(Some(&user))?;
+            let answer =
+                answer::ask(self.maestro, self.output, self.style, &self.model, request).await?;
+            match &answer.end {
+                End::Failed(error) if !answer.has_begun() && self.turn(error, &mut tried) => {}
+                _ => break answer,
+            }
+        };
         if let Some(said) = answer.message() {
             let system = self.system.clone().filter(|now| self.stored_system.as_ref() != Some(now));
             let mut turn: Vec<_> = system.map(Message::system).into_iter().collect();
@@ -101,6 +112,40 @@ impl Talk<'_> {
             End::Finished if answer.judge(self.output) => Err(Failure::Said),
             End::Finished => Ok(()),
         }
+    }
+
+    /// Asks the next place from now on, if that may help after a failure; says so.
+    fn turn(&mut self, error: &Error, tried: &mut Tried) -> bool {
+        let failed = Stop::at(self.model.clone(), self.pool);
+        if !tried.failed(&failed, error) {
+            return false;
+        }
+        while !self.next.is_empty() {
+            let stop = self.next.remove(0);
+            if !tried.rules_out(&stop) {
+                let why = one_line(error);
+                self.output
+                    .note(&format!("`{}` failed: {why}; asking `{}`", self.model, stop.model));
+                (self.model, self.pool) = (stop.model, stop.pool);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Asks the places of a name from now on; says which are passed over, and why.
+    pub(super) fn head_for(&mut self, stops: Vec<Stop>) -> Outcome {
+        for stop in &stops {
+            if let Some(why) = &stop.passed_over {
+                self.output.note(&format!("`{}` is passed over: {why}", stop.model));
+            }
+        }
+        let mut open = open_stops(stops)?.into_iter();
+        if let Some(first) = open.next() {
+            (self.model, self.pool) = (first.model, first.pool);
+        }
+        self.next = open.collect();
+        Ok(())
     }
 
     async fn store(&mut self, turn: &[Message], usage: plugin_api::event::Usage) -> Outcome {
