@@ -32,10 +32,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Returns how much memory this process has written and shares with nobody.
+/// Returns how much memory this process has that no file stands for. Pages of a file that was copied a
+/// moment ago count as written too, but they are the file's.
 fn private_kb() -> u64 {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let digits = line.unwrap_or_default().trim_matches(|c: char| !c.is_ascii_digit());
     digits.parse().unwrap_or(0)
 }

@@ -50,9 +50,9 @@ alone. Sockets that a service manager has opened (LISTEN_FDS) are taken unless `
 The plugin folders are watched: a library that appears there, changes or goes does so in the
 running gateway, and no stream is cut for it.
 
-A trusted plugin runs in this process, where nothing can stop a step that does not end. Its bytes are
-put in quarantine, what others are being answered is finished, and the gateway ends with status 1, so
-that whoever watches over it starts it again without the plugin.
+A trusted plugin runs in this process, where nothing can stop a step that does not end. Its bytes
+are put in quarantine, what others are being answered is finished, and the gateway ends with status
+1, so that whoever watches over it starts it again without the plugin.
 
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
 one ends it at once. SIGHUP has it look at plugins and certificate again.";

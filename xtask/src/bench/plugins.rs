@@ -29,14 +29,11 @@ const ROUNDS: usize = 7;
 pub(crate) fn plugins() -> Result<()> {
     let dist = dist::dist()?;
     run::cargo(&["build", "--release", "--package", "host", "--example", "discovery"])?;
-    run::cargo(&["bench", "--package", "host", "--bench", "budgets", "--", "--noplot", "step"])?;
     let mut table = Table::default();
     let found = discovery()?;
     table.row("discovery of 100 plugins, cold", found.cold, "ms", Some(100.0));
     table.row("discovery of 100 plugins, remembered verdicts", found.cached, "ms", Some(20.0));
     table.row("memory of its own, each plugin in process", found.private_kb, "kB", Some(100.0));
-    let step = super::criterion("step")? / 1e3;
-    table.row("step in process, typed event to typed event", step, "µs", Some(1.0));
     let bench = ["bench", "--quiet", "--package", "host", "--bench", "worker"];
     table.0.extend(run::output_of_cargo(&bench)?.lines().filter(is_row).map(str::to_owned));
     for (plugin, fixtures) in SUITES {
