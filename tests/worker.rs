@@ -264,35 +264,6 @@ fn what_a_long_answer_took_is_given_back() {
 }
 
 #[test]
-fn what_many_long_streams_took_is_given_back_when_the_last_one_ends() {
-    let test = Test::new().plugin("echo");
-    let maestro = test.maestro();
-    let memory = || plugin(&maestro, "echo").worker.unwrap().memory.unwrap();
-    wait(async {
-        assert_eq!(chat(&maestro, "echo/echo", &[]).await.ok(), "hello");
-        let before = memory();
-        for _ in 0..5 {
-            let mut streams = Vec::new();
-            for _ in 0..16 {
-                let asked = request(&words(2000), &[]);
-                streams.push(begin(&maestro, "echo/echo", asked).await.unwrap());
-            }
-            for stream in streams {
-                let mut answer = Answer { events: Vec::new(), error: None };
-                finish(stream, &mut answer).await;
-                assert_eq!(answer.problem(), "");
-            }
-        }
-        let start = Instant::now();
-        while memory() > before + (2 << 20) {
-            assert!(start.elapsed() < PATIENCE, "{} before, {} after", before, memory());
-            tokio::task::yield_now().await;
-        }
-        eprintln!("{} KB before, {} KB after", before >> 10, memory() >> 10);
-    });
-}
-
-#[test]
 fn a_stream_that_is_dropped_cancels_and_says_the_last_word() {
     let gate = Gate::new();
     let upstream = Upstream::always(Reply::sse().event("one").wait(&gate).event("[DONE]"));

@@ -189,8 +189,7 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
                     mark.closing();
                     slots.remove(&id);
                     mark.idle();
-                    // The last one of many leaves less than much behind, and nobody follows it.
-                    if passed > MUCH || slots.is_empty() && passed > SOME {
+                    if passed > MUCH {
                         passed = 0;
                         trim::give_back_heap();
                     }
@@ -206,9 +205,6 @@ fn serve(socket: &UnixStream, module: Module, mark: Mark) -> i32 {
 
 /// After how many bytes that went in and out the end of an exchange is worth a look at the heap.
 const MUCH: usize = 1 << 20;
-
-/// After how many it is, when no other exchange is left.
-const SOME: usize = 64 << 10;
 
 /// Steps an exchange; returns how many bytes went in and out.
 fn step(
