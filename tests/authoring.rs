@@ -7,18 +7,19 @@
 mod sdk;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Test, library, line_matches, matches, walk, workspace},
+    harness::{Running, Test, library, line_matches, matches, walk, workspace},
     upstream::{Reply, Request, Upstream},
 };
 
@@ -440,8 +441,19 @@ fn a_key_that_an_answer_spells_out_is_not_recorded() {
 /// A step of the book: a file that it shows, or what is typed and what comes.
 #[derive(Debug, PartialEq)]
 enum Step {
-    File { path: String, text: String },
-    Command { line: String, expected: String },
+    File {
+        path: String,
+        text: String,
+    },
+    Command {
+        line: String,
+        expected: String,
+    },
+    /// What happens in a terminal in which something goes on running.
+    Terminal {
+        name: String,
+        lines: Vec<String>,
+    },
 }
 
 /// Reads the steps of a page. A block that is neither is a mistake of the page.
@@ -456,6 +468,11 @@ fn steps(page: &str) -> Vec<Step> {
         match file.take() {
             Some(path) => steps.push(Step::File { path, text: block.join("\n") + "\n" }),
             None => {
+                if let Some(name) = kind.strip_prefix("console ") {
+                    let lines = block.iter().map(|&line| line.to_owned()).collect();
+                    steps.push(Step::Terminal { name: name.into(), lines });
+                    continue;
+                }
                 assert_eq!(kind, "console", "a block that nothing tries: {block:?}");
                 for line in block {
                     if let Some(line) = line.strip_prefix("$ ") {
@@ -469,6 +486,37 @@ fn steps(page: &str) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// A terminal of the book, and how much of what was said in it is known.
+struct Terminal {
+    running: Running,
+    read: usize,
+}
+
+impl Terminal {
+    /// Starts what goes on running, with all that it says on stderr.
+    fn open(shop: &Workshop, line: &str) -> Self {
+        let program = release().join("bin/maestro");
+        let rest = line.strip_prefix("maestro ").expect("only our program runs in a terminal");
+        let mut shell = Command::new("sh");
+        let script = format!("cd \"$1\"; exec \"$0\" {rest} 1>&2");
+        shell.args(["-euc", &script]).arg(program).arg(&shop.folder).stdin(Stdio::null());
+        Self { running: shop.test.command(shell), read: 0 }
+    }
+
+    /// Waits for a line behind the last one that was waited for.
+    #[track_caller]
+    fn wait_for(&mut self, expected: &str) {
+        self.running.wait_for_line(self.read, expected);
+        let said = self.running.stderr_so_far();
+        for line in said[self.read..].split_inclusive('\n') {
+            self.read += line.len();
+            if line_matches(expected, line.trim_end_matches('\n')) {
+                break;
+            }
+        }
+    }
 }
 
 #[test]
@@ -493,7 +541,7 @@ fn every_command_and_file_of_the_book_works() {
         .filter(|name| name != "README.md")
         .collect();
     pages.sort();
-    let mut commands = 0;
+    let (mut commands, mut terminals) = (0, BTreeMap::new());
     for name in &pages {
         assert!(index.contains(&format!("]({name})")), "{name} is not in the list of pages");
         let page = fs::read_to_string(book.join(name)).unwrap();
@@ -506,6 +554,19 @@ fn every_command_and_file_of_the_book_works() {
                     fs::write(path, text.replace("http://127.0.0.1:8089", &upstream.origin()))
                         .unwrap();
                 }
+                Step::Terminal { name, lines } => {
+                    for line in lines {
+                        if let Some(line) = line.strip_prefix("$ ") {
+                            terminals.insert(name.clone(), Terminal::open(&shop, line));
+                            continue;
+                        }
+                        let terminal = terminals.get_mut(&name).expect("something runs there");
+                        match line.as_str() {
+                            "^C" => terminal.running.interrupt(),
+                            line => terminal.wait_for(line),
+                        }
+                    }
+                }
                 Step::Command { line, expected } => {
                     commands += 1;
                     let said = shop.ok(&line);
@@ -516,6 +577,9 @@ fn every_command_and_file_of_the_book_works() {
                 }
             }
         }
+    }
+    for (name, terminal) in terminals {
+        assert_eq!(terminal.running.wait().status.code(), Some(0), "in the terminal `{name}`");
     }
     assert!(commands > 10, "the pages are gone");
     assert_eq!(upstream.requests().len(), 2, "a replay asks nobody");

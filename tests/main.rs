@@ -15,6 +15,7 @@ mod contract;
 mod crash;
 mod db;
 mod dev;
+mod endless;
 mod evolution;
 mod faults;
 mod gateway;

@@ -289,17 +289,19 @@ fn a_generation_that_crashes_gives_its_place_back() {
 
 #[test]
 fn a_step_in_process_that_took_too_long_is_the_last_of_its_plugin() {
-    let config = "[plugins]\nstep_wall_ms = 1500\n";
+    let config = "[plugins]\nstep_wall_ms = 800\n";
     let test = Test::new().plugin("hostile").trusted("hostile").config(config);
-    let maestro = test.maestro();
+    let (maestro, (tell, told)) = (test.maestro(), channel());
+    maestro.on_endless_step(move |step| tell.send(step.clone()).unwrap());
     // It cannot be stopped, so it ends as if nothing were wrong.
     let late = [("fault", "late-step")];
     assert_eq!(wait(chat(&maestro, "hostile/m", &late)).ok(), "hello");
+    let step = told.recv_timeout(PATIENCE).unwrap();
+    let how = "a step in process took more than 800 ms";
+    assert_eq!((step.plugin.as_str(), step.how.as_str(), step.withheld), ("hostile", how, true));
     let problem = wait(chat(&maestro, "hostile/m", &[])).problem();
-    let expected = "failed to load plugin `hostile`: in quarantine since [..] GMT: a step in process \
-                    took [..] ms, at most 1500";
-    assert!(line_matches(expected, &problem), "{problem}");
-    let test = test.config("[plugins]\nquarantine_after = 0\n");
+    let expected = format!("failed to load plugin `hostile`: in quarantine since [..] GMT: {how}");
+    assert!(line_matches(&expected, &problem), "{problem}");
     assert!(test.home().join("quarantine.json").exists());
 }
 
@@ -479,4 +481,55 @@ fn what_ends_its_worker_while_it_is_loaded_does_that_once() {
     assert_eq!(next.refused_plugins()[0].error, why);
     assert!(next.release_plugin("hostile").unwrap());
     assert_eq!(test.maestro().list_plugins().len(), 1, "it is to be tried again");
+}
+
+#[test]
+fn what_crashes_outside_of_steps_again_and_again_is_withheld() {
+    let test = Test::new().plugin("hostile");
+    let host = Host::of(&test);
+    let crashes = |count: u64| {
+        // Its client goes, so that it is freed before it is over.
+        wait(async {
+            let asked = request("hello", &[("fault", "close"), ("delay_ms", "60000")]);
+            let mut stream = begin(&host.maestro, "hostile/m", asked).await.unwrap();
+            assert_eq!(text_of(stream.next().await), "hello");
+        });
+        until("its crash", || {
+            let worker = host.serving("hostile").unwrap().worker;
+            worker.is_some_and(|worker| worker.crashes == count)
+        });
+    };
+    // The first might be chance; three that a fresh worker repeats are not.
+    (1..=3).for_each(crashes);
+    assert_eq!(host.maestro.quarantined_plugins(), []);
+    crashes(4);
+    until("its quarantine", || !host.maestro.quarantined_plugins().is_empty());
+    let withheld = host.maestro.quarantined_plugins().remove(0);
+    assert_eq!(withheld.reason, "it aborted, when an exchange was closed");
+    assert_eq!((withheld.signal.as_deref(), withheld.crashes), (Some("SIGABRT"), 3));
+    let problem = wait(chat(&host.maestro, "hostile/m", &[])).problem();
+    assert!(problem.starts_with("failed to load plugin `hostile`: in quarantine"), "{problem}");
+}
+
+#[test]
+fn a_quarantine_that_others_may_write_is_named_where_people_look() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let test = Test::new().plugin("hostile");
+    crash(&Host::of(&test), 3);
+    let path = test.home().join("quarantine.json");
+    let states = |test: &Test| {
+        let listed = test.args_of(["plugin", "list"]);
+        (listed.stdout.contains("quarantined"), listed.stderr)
+    };
+    assert_eq!(states(&test), (true, String::new()));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let path = path.display();
+    let detail = format!("others may write `{path}`, so it withholds no plugin");
+    let hint = format!("run `chmod go-w {path}` if what it says is right, else delete it");
+    assert_eq!(states(&test), (false, format!("warning: {detail}; {hint}\n")));
+    let doctor = test.args_of(["doctor"]).stdout;
+    let expected = format!("warning  quarantine: {detail}\n         hint: {hint}\n");
+    assert!(doctor.contains(&expected), "{doctor}");
+    let serving = test.begin(["serve", "--listen", "127.0.0.1:0"], "");
+    serving.wait_for_line(0, &format!("warning: {detail}; {hint}"));
 }

@@ -1,7 +1,8 @@
 //! What a worker costs beside the same plugin in process, all in one run: from nothing to a plugin that
-//! can be asked, one step there and back, sixteen steps at once, and memory.
+//! can be asked, one step there and back, sixteen steps at once, memory, and a file that takes another's
+//! place.
 //!
-//! `cargo bench -p host --bench worker` prints medians. It needs `maestro` and the plugins beside it,
+//! `cargo bench -p host --bench worker` prints medians, as rows of Markdown. It needs `maestro` and the plugins beside it,
 //! which cargo builds for a benchmark.
 
 use std::{
@@ -92,42 +93,91 @@ fn main() {
     let there = one_by_one(&worker);
     let at_once = at_once(&worker);
 
-    let row = |what: &str, found: f64, unit: &str, goal: &str| {
-        println!("{what:<40} {found:>9.2} {unit:<4} {goal}");
+    let (before, after) = long_streams(&worker, &plugin_of_worker);
+    let (known, unknown) = (swaps(&library, SWAPS, 2), swaps(&library, FIRSTS, FIRSTS));
+
+    let row = |what: &str, found: f64, unit: &str, goal: Option<f64>| {
+        let missed = if goal.is_some_and(|goal| found >= goal) { ", missed" } else { "" };
+        let goal = goal.map(|goal| format!("< {goal} {unit}{missed}")).unwrap_or_default();
+        println!("| {what} | {found:.2} {unit} | {goal} |");
     };
-    row("worker, from nothing to ready", median(millis(&starts)), "ms", "prototype 2");
-    row("known file to new generation serving", median(swaps(&library)), "ms", "< 50");
-    row("step in process, there and back", here, "µs", "");
-    row("step in a worker, there and back", there, "µs", "prototype 15-85");
-    row("the same, sixteen at once", at_once, "µs", "prototype 6-8");
-    row("worker against in process", there / here, "x", "");
-    row("worker, resident", resident, "MB", "< 4");
-    row("the same, after an answer of 100 words", used as f64 / 1048576.0, "MB", "< 4");
-    row("worker, its share of what is shared", proportional, "MB", "");
-    row("worker, written by itself alone", private, "MB", "");
+    row("worker, from nothing to ready", median(millis(&starts)), "ms", None);
+    row("step in process, through the driver's enum", here, "µs", Some(1.0));
+    row("step in a worker, there and back", there, "µs", None);
+    row("the same, sixteen at once", at_once, "µs", None);
+    row("worker, resident when ready", resident, "MB", Some(4.0));
+    row("the same, its share of what is shared", proportional, "MB", None);
+    row("the same, written by itself alone", private, "MB", None);
+    row("worker, resident after an answer", megabytes(used), "MB", Some(4.0));
+    row("worker, after some long streams at once", before, "MB", None);
+    row("worker, after 1,000 long streams, sixteen at once", after, "MB", Some(4.0));
+    row("known file, complete, to a generation that serves", median(known), "ms", Some(50.0));
+    row("the same with the first probe of an unknown file", median(unknown), "ms", None);
+}
+
+/// Runs long streams, some at once, and returns what the worker keeps of memory after the first of them
+/// and after all, in megabytes.
+fn long_streams(runtime: &Runtime, plugin: &Plugin) -> (f64, f64) {
+    let none = PackedOpening::default();
+    let mut stepped = Stepped::default();
+    let mut resident = Vec::new();
+    for round in 0..STREAMS.div_ceil(AT_ONCE) {
+        let mut all: Vec<Live> = (0..AT_ONCE).map(|_| echoing(runtime, LONG)).collect();
+        for _ in 0..LONG {
+            for live in &mut all {
+                if let Live::Worker(live) = live {
+                    live.give(Timestamp(1), &Input::Tick, &none);
+                }
+            }
+            for live in &mut all {
+                if let Live::Worker(live) = live {
+                    block_on(live.answer(&mut stepped)).expect("it answers");
+                }
+            }
+        }
+        drop(all);
+        if round == 0 || round + 1 == STREAMS.div_ceil(AT_ONCE) {
+            // An answer from behind the closes means that they were read.
+            drop(steps(runtime, 1));
+            let memory = plugin.vitals().and_then(|vitals| vitals.memory).unwrap_or(0);
+            resident.push(megabytes(memory));
+        }
+    }
+    (resident[0], resident[1])
+}
+
+const STREAMS: usize = 1000;
+const LONG: u32 = 1000;
+const FIRSTS: usize = 12;
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1048576.0
 }
 
 /// Puts one file in another's place, again and again, and returns how long it takes from a file that is
-/// complete and known to a generation that serves, in milliseconds: without the wait for quiet.
-fn swaps(library: &Path) -> Vec<f64> {
+/// complete to a generation that serves, in milliseconds: without the wait for quiet. Of as many builds as
+/// rounds each is unknown; of fewer all are known after the first rounds, which are left out.
+fn swaps(library: &Path, rounds: usize, builds: usize) -> Vec<f64> {
     let home = tempfile::tempdir().expect("a temporary folder");
     let plugins = home.path().join("plugins");
     fs::create_dir(&plugins).expect("a folder");
     let built = fs::read(library).expect("a plugin beside this benchmark");
     let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")).into_bytes();
     let at = built.windows(version.len()).position(|bytes| bytes == version);
-    let digit = at.expect("it names its version") + version.len() - 2;
-    let builds = [b'8', b'9'].map(|n| {
+    let digits = at.expect("it names its version") + b"\"version\":\"".len();
+    let build = |n: usize| {
         let mut build = built.clone();
-        build[digit] = n;
+        let name = format!("{}.{}.{}", n / 100 % 10, n / 10 % 10, n % 10);
+        build[digits..digits + name.len()].copy_from_slice(name.as_bytes());
         build
-    });
+    };
+    let first: Vec<u8> = build(999);
     let (path, new) = (plugins.join("libecho.so"), home.path().join("new"));
     let put = |build: &[u8]| {
         fs::write(&new, build).expect("space for it");
         fs::rename(&new, &path).expect("it is on the same file system");
     };
-    put(&builds[0]);
+    put(&first);
     let config = Config::default();
     let mut terms = Terms::new(&config, Trust::default());
     terms.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_maestro")));
@@ -137,15 +187,15 @@ fn swaps(library: &Path) -> Vec<f64> {
     let generations = generations.expect("an empty configuration fits");
     let first = Arc::clone(generations.now().plugins().next().expect("one plugin"));
     block_on(first.start()).expect("it loads");
-    let times = (1..SWAPS + 3).map(|n| {
-        put(&builds[n % 2]);
+    let known = if builds < rounds { builds } else { 0 };
+    let times = (0..rounds + known).map(|n| {
+        put(&build(n % builds));
         let before = Instant::now();
         let changes = generations.change(&config, None);
         assert_eq!(changes.serving.len(), 1, "{changes:?}");
         before.elapsed().as_secs_f64() * 1e3
     });
-    // By then both were loaded once.
-    times.skip(2).collect()
+    times.skip(known).collect()
 }
 
 /// Begins an answer of many words, one a step.

@@ -235,9 +235,9 @@ pub struct PluginsConfig {
     pub allow_unconfined: bool,
     /// The program to run workers in, instead of this one or the `maestro` beside it.
     pub worker: Option<PathBuf>,
-    /// How long a step in a worker may take.
+    /// How long a step may take; in a worker it is ended then, in process it is the plugin's last.
     pub step_wall_ms: Option<u64>,
-    /// How much processor time a step in a worker may take.
+    /// How much processor time a step may take.
     pub step_cpu_ms: Option<u64>,
     /// How many crashes within five minutes withhold a plugin; 0 withholds none.
     pub quarantine_after: Option<u32>,

@@ -49,6 +49,7 @@ pub use crate::{
         token::TokenError,
     },
     plugin::{
+        endless::EndlessStep,
         generations::Changes,
         honesty::Check,
         one_line,

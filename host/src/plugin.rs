@@ -14,6 +14,7 @@
 //! [`resident`] is the side of this process.
 
 pub mod development;
+pub mod endless;
 pub mod generations;
 pub mod honesty;
 pub mod install;

@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// Waits until it has said something in its log.
-    pub(super) fn wait_for_stderr(&self, text: &str) -> String {
+    pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
         self.running.as_ref().expect("it runs").wait_for_stderr(text)
     }
 
@@ -158,9 +158,14 @@ impl Gateway {
         self.end()
     }
 
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> Output {
+        self.running.take().expect("it runs").wait()
+    }
+
     /// Waits for its end, which must be a good one.
-    pub(crate) fn end(mut self) -> Output {
-        let output = self.running.take().expect("it runs").wait();
+    pub(crate) fn end(self) -> Output {
+        let output = self.ended();
         assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
         output
     }

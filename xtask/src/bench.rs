@@ -2,7 +2,10 @@
 //!
 //! What one process can show comes from the benchmark `budgets` (criterion), what a worker costs from
 //! `worker`, which prints its own table; discovery and the cost
-//! of a whole streamed event are measured on whole processes here.
+//! of a whole streamed event are measured on whole processes here. `plugins` has what the life of a
+//! plugin costs.
+
+mod plugins;
 
 use std::{
     fs,
@@ -13,8 +16,9 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
+pub(crate) use self::plugins::plugins;
 use crate::{dist, run};
 
 /// Plugins that discovery is measured with.
@@ -33,9 +37,9 @@ pub(crate) fn bench() -> Result<()> {
     run::cargo(&["bench", "--package", "host", "--bench", "budgets", "--", "--noplot"])?;
     run::cargo(&["bench", "--package", "host", "--bench", "worker"])?;
     let mut table = Table::default();
-    let (cold, cached) = discovery()?;
-    table.row("discovery of 100 plugins, cold", cold, "ms", 100.0);
-    table.row("discovery of 100 plugins, cached verdicts", cached, "ms", 20.0);
+    let found = discovery()?;
+    table.row("discovery of 100 plugins, cold", found.cold, "ms", 100.0);
+    table.row("discovery of 100 plugins, cached verdicts", found.cached, "ms", 20.0);
     table.row("in-process step, typed to typed", criterion("step")? / 1e3, "µs", 1.0);
     table.row("session lookup, cached", criterion("session-cached")? / 1e3, "µs", 20.0);
     let sqlite = criterion("session-sqlite")? / 1e3;
@@ -76,9 +80,17 @@ fn criterion(name: &str) -> Result<f64> {
     estimates["median"]["point_estimate"].as_f64().context("criterion wrote no median")
 }
 
-/// Measures scan, judge and load of distinct plugins, in milliseconds: cold, and with remembered
-/// verdicts.
-fn discovery() -> Result<(f64, f64)> {
+/// What scan, judge and load of distinct plugins take.
+struct Discovery {
+    /// In milliseconds, with nothing known.
+    cold: f64,
+    /// In milliseconds, with remembered verdicts.
+    cached: f64,
+    /// Memory that one of them costs when it is loaded and the process shares with nobody.
+    private_kb: f64,
+}
+
+fn discovery() -> Result<Discovery> {
     let home = tempfile::tempdir()?;
     let plugins = home.path().join("plugins");
     fs::create_dir(&plugins)?;
@@ -89,24 +101,28 @@ fn discovery() -> Result<(f64, f64)> {
         fs::write(plugins.join(format!("lib{id}.so")), renamed)?;
     }
     let cache = home.path().join("cache");
-    let (mut cold, mut cached) = (Vec::new(), Vec::new());
+    let (mut cold, mut cached, mut private) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         if cache.exists() {
             fs::remove_dir_all(&cache)?;
         }
-        cold.push(discover(home.path())?);
-        cached.push(discover(home.path())?);
+        cold.push(discover(home.path())?.0);
+        let (time, private_kb) = discover(home.path())?;
+        cached.push(time);
+        private.push(private_kb / PLUGINS as f64);
     }
-    Ok((median(cold), median(cached)))
+    Ok(Discovery { cold: median(cold), cached: median(cached), private_kb: median(private) })
 }
 
-fn discover(home: &Path) -> Result<f64> {
+/// Returns the milliseconds, and the kilobytes that loading took.
+fn discover(home: &Path) -> Result<(f64, f64)> {
     let program: PathBuf = run::target().join("release/examples/discovery");
     let output = Command::new(program).env("MAESTRO_HOME", home).output()?;
     let text = String::from_utf8(output.stdout)?;
-    let (micros, loaded) = text.trim().split_once(' ').context("discovery printed nothing")?;
-    ensure!(loaded == PLUGINS.to_string(), "expected {PLUGINS} plugins, found {loaded}");
-    Ok(micros.parse::<f64>()? / 1e3)
+    let printed: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [micros, loaded, private_kb] = printed[..] else { bail!("discovery printed `{text}`") };
+    ensure!(loaded == PLUGINS as f64, "expected {PLUGINS} plugins, found {loaded}");
+    Ok((micros / 1e3, private_kb))
 }
 
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

@@ -20,6 +20,7 @@ cargo xtask install --prefix P    puts dist/ below P: P/bin/maestro, P/lib/maest
                                   P/share/maestro/sdk
 cargo xtask rules                 writes a page for each rule of conformance into docs/rules/
 cargo xtask bench                 measures the budgets and prints them beside their goals
+cargo xtask bench plugins         measures what plugins, workers and authors' builds cost, as Markdown
 cargo xtask bench gateway [--only PART,…] [--rounds N] [--streams N] [--soak SECONDS]
                                   compares the gateway with a bare proxy and a direct connection
 ";
@@ -44,6 +45,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         ["install", "--prefix", prefix] => dist::install(prefix.as_ref()),
         ["rules"] => rules::rules(),
         ["bench"] => bench::bench(),
+        ["bench", "plugins"] => bench::plugins(),
         ["bench", "gateway", options @ ..] => bench::gateway(options),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

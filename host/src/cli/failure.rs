@@ -9,7 +9,7 @@ use crate::{
     config::ConfigError,
     gateway::StartError,
     home::NoHome,
-    maestro::{self, Listing},
+    maestro::{self, EndlessStep, Listing},
     router::ModelRef,
 };
 
@@ -58,6 +58,9 @@ pub(super) enum Failure {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A plugin in this process holds a thread that nobody can take back.
+    #[error("plugin `{}` cannot be stopped: {}", .0.plugin, .0.how)]
+    Endless(EndlessStep),
     /// Something around the command failed: a file, the terminal.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -124,7 +127,11 @@ impl Failure {
             Self::Start(StartError::Listen { .. }) => 1,
             Self::Start(_) | Self::Config(_) | Self::Home(_) | Self::Usage { .. } => 2,
             Self::Authoring(error) if error.is_usage() => 2,
-            Self::Authoring(_) | Self::Request { .. } | Self::Other(_) | Self::Said => 1,
+            Self::Authoring(_)
+            | Self::Request { .. }
+            | Self::Endless(_)
+            | Self::Other(_)
+            | Self::Said => 1,
             Self::Nonconforming => 4,
             // A reader that stops early, as `head` does, is no failure of ours.
             Self::BrokenPipe => 0,
@@ -158,6 +165,15 @@ impl Failure {
             Self::Authoring(error) => error.hint(),
             Self::Home(_) => Some("set `MAESTRO_HOME` to a folder, as an absolute path".into()),
             Self::Usage { hint, .. } | Self::Request { hint, .. } => hint.clone(),
+            Self::Endless(step) if step.withheld => Some(format!(
+                "it is in quarantine, and not asked again until its file changes; `maestro plugin \
+                 quarantine clear {0}` lets it run, `maestro plugin untrust {0}` in a worker",
+                step.plugin
+            )),
+            Self::Endless(step) => Some(format!(
+                "`maestro plugin untrust {}` has it run in a worker, which can be stopped",
+                step.plugin
+            )),
             _ => None,
         }
     }
@@ -176,7 +192,7 @@ impl Failure {
             Self::Request { .. } | Self::Child(_) | Self::Said => "request",
             Self::Other(_) | Self::BrokenPipe => "io",
             Self::Interrupted => "interrupted",
-            Self::Nonconforming => "plugin",
+            Self::Nonconforming | Self::Endless(_) => "plugin",
         }
     }
 

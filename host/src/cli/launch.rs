@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{process::Command, signal::unix::SignalKind, sync::oneshot};
 
 use crate::{
-    cli::{Outcome, env::Settings, failure::Failure, output::Output},
+    cli::{Outcome, endless, env::Settings, failure::Failure, output::Output},
     gateway::Server,
     maestro::Maestro,
     session::SessionName,
@@ -80,7 +80,11 @@ pub(super) async fn run(args: LaunchArgs, maestro: Maestro, output: &Output) -> 
     tokio::spawn(async move { while interrupts.recv().await.is_some() {} });
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server.run(async move { drop(stopped.await) }));
+    endless::only_tell(&maestro, output);
+    let serving = tokio::spawn(server.run(async move {
+        drop(stopped.await);
+        0
+    }));
     let status = command.status().await.map_err(|error| not_started(args.tool, &error));
     // Nobody is left to be answered.
     drop(stop);

@@ -18,6 +18,7 @@ mod conversations;
 mod db;
 mod doctor;
 mod embed;
+mod endless;
 mod env;
 mod failure;
 mod keys;
@@ -101,7 +102,9 @@ fn run(command: Command, output: &Output) -> Outcome {
             wait(output, async |maestro| conversations::run(args, maestro, output).await)
         }
         Command::Serve(args) => {
+            // Not fewer than two, so that one that a plugin holds does not hold up all.
             let workers = std::thread::available_parallelism().map_or(WORKERS, usize::from);
+            let workers = workers.max(WORKERS);
             wait_on(workers, output, async |maestro| {
                 serve::run(args, maestro.clone(), output).await
             })
@@ -130,8 +133,10 @@ fn read_config() -> Result<Config, Failure> {
 fn open(output: &Output) -> Result<Maestro, Failure> {
     let home = Home::from_env()?;
     let config = Config::read(&home.config_file())?;
-    let output = *output;
-    Ok(Maestro::open(home, config)?.on_warning(move |text| output.warn(text)))
+    let told = *output;
+    let maestro = Maestro::open(home, config)?.on_warning(move |text| told.warn(text));
+    endless::end_at_once(&maestro, output);
+    Ok(maestro)
 }
 
 /// Runs the asynchronous part of a command.

@@ -17,7 +17,7 @@ use crate::{
 #[command(after_long_help = "\
 A plugin whose worker crashes three times in five minutes, each time again when the same input is
 given to another worker, is withheld until its file changes or you clear it. Kills from outside
-never count.
+never count. A trusted plugin, which runs in process, is withheld for one step that does not end.
 
 Examples:
   maestro plugin quarantine

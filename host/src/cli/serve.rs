@@ -1,6 +1,6 @@
 //! `maestro serve`: the gateway, until it is told to stop.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{
-        Outcome,
+        Outcome, endless,
         env::Settings,
         failure::Failure,
         live, log,
@@ -50,6 +50,10 @@ alone. Sockets that a service manager has opened (LISTEN_FDS) are taken unless `
 The plugin folders are watched: a library that appears there, changes or goes does so in the
 running gateway, and no stream is cut for it.
 
+A trusted plugin runs in this process, where nothing can stop a step that does not end. Its bytes
+are put in quarantine, what others are being answered is finished, and the gateway ends with status
+1, so that whoever watches over it starts it again without the plugin.
+
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
 one ends it at once. SIGHUP has it look at plugins and certificate again.";
 
@@ -77,7 +81,10 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     for line in banner(&url, keyless) {
         output.note(&line);
     }
+    live::warn_of_quarantine(&maestro, output);
     let _watch = live::watch(&maestro, output);
+    let patience = Duration::from_millis(maestro.config().serve.drain_ms) + BEYOND_DRAIN;
+    let (mut endless, guard) = endless::first(&maestro, output, patience);
     let certificate = Arc::new(server.certificate());
     let reloading = tokio::spawn(async move {
         while reload.recv().await.is_some() {
@@ -91,12 +98,27 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
             .await;
         }
     });
-    let cut = server.run(stop).await;
+    let mut lost = None;
+    let until = async {
+        tokio::select! {
+            () = stop => 0,
+            Ok(step) = &mut endless => {
+                lost = Some(step);
+                // The one whose answer that step was to give.
+                1
+            }
+        }
+    };
+    let cut = server.run(until).await;
+    drop(guard);
     reloading.abort();
     if cut > 0 {
         output.warn(&format!("{cut} connections were cut: their answers took too long to end"));
     }
-    Ok(())
+    match lost.or_else(|| endless.try_recv().ok()) {
+        None => Ok(()),
+        Some(step) => Err(Failure::Endless(step)),
+    }
 }
 
 /// Says, line by line, how tools reach the gateway.
@@ -155,3 +177,6 @@ fn allow_many_connections() {
 }
 
 const INTERRUPTED: i32 = 130;
+
+/// How much later than the end of its drain the gateway ends by force.
+const BEYOND_DRAIN: Duration = Duration::from_secs(1);

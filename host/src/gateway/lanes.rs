@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     runtime::{Builder, Handle},
     sync::watch,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 /// Threads for connections. Dropped, they end, and what they still serve is cut.
@@ -68,6 +68,20 @@ impl Lanes {
             connection.await;
             drop(served);
         });
+    }
+
+    /// Counts the connections of threads that do nothing any more.
+    pub(super) async fn held_up(&self) -> usize {
+        let asked: Vec<_> =
+            self.lanes.iter().map(|lane| (lane, lane.runtime.spawn(async {}))).collect();
+        let deadline = Instant::now() + PATIENCE;
+        let mut held_up = 0;
+        for (lane, answer) in asked {
+            if timeout_at(deadline, answer).await.is_err() {
+                held_up += lane.open.load(Ordering::Relaxed);
+            }
+        }
+        held_up
     }
 
     /// Ends the threads, and waits for them.

@@ -133,7 +133,7 @@ impl Private {
     }
 
     /// As [`Server::run`].
-    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+    pub async fn run(self, stop: impl Future<Output = usize>) -> usize {
         self.server.run(stop).await
     }
 }
@@ -232,8 +232,8 @@ impl Server {
     }
 
     /// Serves until `stop`, then finishes what has begun; returns how many connections were cut
-    /// because the time for that was over.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+    /// because the time for that was over. `stop` says how many can never end, and are not waited for.
+    pub async fn run(self, stop: impl Future<Output = usize>) -> usize {
         let most = self.settings.max_connections.max(1);
         let (stopping, stopped) = watch::channel(false);
         let service = Arc::new(Service {
@@ -249,17 +249,21 @@ impl Server {
         for listener in self.listeners {
             doors.spawn(Arc::clone(&service).accept(listener, stopped.clone()));
         }
-        stop.await;
+        let lost = match stop.await {
+            0 => 0,
+            // Whoever shares a thread with a step that never ends waits for ever too.
+            endless => service.lanes.held_up().await.max(endless).min(most as usize),
+        };
         service.closing.store(true, Ordering::Relaxed);
         let _ = stopping.send(true);
         let finished = async {
             while doors.join_next().await.is_some() {}
-            let _ = service.permits.acquire_many(most).await;
+            let _ = service.permits.acquire_many(most - lost as u32).await;
         };
         let drained = timeout(Duration::from_millis(self.settings.drain_ms), finished).await;
         let cut = match drained {
             Ok(()) => 0,
-            Err(_) => most as usize - service.permits.available_permits(),
+            Err(_) => (most as usize - lost).saturating_sub(service.permits.available_permits()),
         };
         service.lanes.end().await;
         cut

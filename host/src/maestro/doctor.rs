@@ -56,6 +56,7 @@ impl Maestro {
             let hint = format!("put a plugin into `{}`", self.inner.home.plugins().display());
             findings.push(finding("plugins", Level::Problem, "none found".into(), Some(hint)));
         }
+        findings.extend(self.disbelieved_quarantine());
         findings.push(self.look_at_confinement());
         findings
     }

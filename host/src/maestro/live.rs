@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Changes, Error, Maestro, Watch, WatchError, Withheld};
+use super::{Changes, EndlessStep, Error, Finding, Level, Maestro, Watch, WatchError, Withheld};
 use crate::{
     config::{Config, ConfigError},
     plugin::{
@@ -127,10 +127,30 @@ impl Maestro {
         changes
     }
 
+    /// Says who is told of a step in this process that does not end, in the place of who was told
+    /// before. By then its bytes are withheld; its thread and whoever waits for its answer are lost until
+    /// this process ends, which is for who is told to decide.
+    ///
+    /// It is told on a thread of its own.
+    pub fn on_endless_step(&self, told: impl Fn(&EndlessStep) + Send + Sync + 'static) {
+        self.registry().terms().endless.set(told);
+    }
+
     /// Lists the bytes that are withheld because they crash.
     #[must_use]
     pub fn quarantined_plugins(&self) -> Vec<Withheld> {
         self.registry().terms().quarantine.withheld()
+    }
+
+    /// Reports a list of withheld bytes that others may write, and that is therefore not believed.
+    #[must_use]
+    pub fn disbelieved_quarantine(&self) -> Option<Finding> {
+        let registry = self.registry();
+        let path = registry.terms().quarantine.disbelieved()?.display().to_string();
+        let detail = format!("others may write `{path}`, so it withholds no plugin");
+        let hint = format!("run `chmod go-w {path}` if what it says is right, else delete it");
+        let (what, level) = ("quarantine".to_owned(), Level::Warning);
+        Some(Finding { what, level, detail, hint: Some(hint) })
     }
 
     /// Lets a plugin run again that crashed or could not be loaded. Returns whether it was withheld.

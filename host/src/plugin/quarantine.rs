@@ -9,7 +9,7 @@ use std::{
     fs,
     io::Read as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -118,6 +118,13 @@ impl Quarantine {
             Ok(read) => *list = read,
             Err(error) => warn!(%error, path = %path.display(), "the quarantine cannot be read"),
         }
+    }
+
+    /// Returns the file if others may write it, so that what it says does not count.
+    #[must_use]
+    pub fn disbelieved(&self) -> Option<&Path> {
+        let path = self.path.as_deref()?;
+        fs::metadata(path).is_ok_and(|metadata| is_of_others(&metadata)).then_some(path)
     }
 
     /// Keeps other processes from changing the list until it is dropped. Where no lock can be had, the
@@ -335,8 +342,10 @@ mod tests {
         assert_eq!(read(), 1);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(read(), 0);
+        assert_eq!(Quarantine::open(path.clone(), 1).disbelieved(), Some(path.as_path()));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(read(), 1);
+        assert_eq!(Quarantine::open(path.clone(), 1).disbelieved(), None);
     }
 
     #[test]

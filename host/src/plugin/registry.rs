@@ -601,8 +601,8 @@ impl Plugin {
             Tier::InProcess => {
                 let library = Arc::new(Library::load(judged.clone())?);
                 let quarantine = Arc::clone(&self.terms.quarantine);
-                let wall = self.terms.budgets.step_wall;
-                Runtime::InProcess(Arc::new(Resident::new(library, quarantine, wall)))
+                let (budgets, told) = (self.terms.budgets, Arc::clone(&self.terms.endless));
+                Runtime::InProcess(Arc::new(Resident::new(library, quarantine, budgets, told)))
             }
             Tier::Worker { must_be_confined } => {
                 let quarantine = Some(Arc::clone(&self.terms.quarantine));

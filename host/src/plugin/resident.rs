@@ -1,12 +1,9 @@
 //! A library in this process, as far as it can be held to its budgets there: an exchange can be ended
 //! between two steps and never within one.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use plugin_api::{
@@ -14,42 +11,48 @@ use plugin_api::{
     exchange::{Input, Timestamp},
 };
 use tokio::sync::Notify;
-use tracing::warn;
 
 use super::{
+    endless::{Listener, Pulse, Watched},
     load::{Library, LiveExchange, Stepped},
     quarantine::Quarantine,
+    worker::Budgets,
 };
 
 /// A library that was mapped, and what is done about it.
 #[derive(Debug)]
 pub struct Resident {
-    library: Arc<Library>,
-    quarantine: Arc<Quarantine>,
-    /// How long a step may take.
-    step_wall: Duration,
+    watched: Arc<Watched>,
     retired: AtomicBool,
     retirement: Notify,
 }
 
 impl Resident {
-    /// Takes a mapped library.
+    /// Takes a mapped library. Of the budgets, those of a step count; who listens is told of a step
+    /// that does not end, and the bytes are withheld.
     #[must_use]
-    pub fn new(library: Arc<Library>, quarantine: Arc<Quarantine>, step_wall: Duration) -> Self {
+    pub fn new(
+        library: Arc<Library>,
+        quarantine: Arc<Quarantine>,
+        budgets: Budgets,
+        told: Arc<Listener>,
+    ) -> Self {
+        let watched = Arc::new(Watched::new(library, quarantine, budgets, told));
         let (retired, retirement) = Default::default();
-        Self { library, quarantine, step_wall, retired, retirement }
+        Self { watched, retired, retirement }
     }
 
     /// Returns the library.
     #[must_use]
     pub fn library(&self) -> &Arc<Library> {
-        &self.library
+        self.watched.library()
     }
 
     /// Opens an exchange.
     #[must_use]
     pub fn open(self: &Arc<Self>) -> ResidentExchange {
-        ResidentExchange { live: self.library.open(), resident: Arc::clone(self) }
+        let (live, pulse) = (self.library().open(), self.watched.pulse());
+        ResidentExchange { live, pulse, resident: Arc::clone(self) }
     }
 
     /// Ends its exchanges, each when its step is over.
@@ -73,33 +76,19 @@ impl Resident {
             told.await;
         }
     }
-
-    /// Hears how long a step took. One that was too long could not be stopped; so that it does not
-    /// happen again, the bytes are withheld from now on.
-    fn took(&self, took: Duration) {
-        if took <= LONG_STEP && took <= self.step_wall {
-            return;
-        }
-        let judged = self.library.judged();
-        let plugin = &judged.manifest.id;
-        warn!(plugin, ms = took.as_millis(), "a step took too long");
-        if took > self.step_wall {
-            let most = self.step_wall.as_millis();
-            let how = format!("a step in process took {} ms, at most {most}", took.as_millis());
-            self.quarantine.withhold(plugin, &judged.hash, &how);
-        }
-    }
 }
 
 /// An exchange in a library of this process.
 #[derive(Debug)]
 pub struct ResidentExchange {
     live: LiveExchange,
+    // Goes after it: to close an exchange runs the plugin's code too.
+    pulse: Arc<Pulse>,
     resident: Arc<Resident>,
 }
 
 impl ResidentExchange {
-    /// Steps it, and looks at the time that it took.
+    /// Steps it, under the eyes of the [watch](super::endless).
     pub fn step(
         &mut self,
         now: Timestamp,
@@ -107,9 +96,9 @@ impl ResidentExchange {
         opening: &PackedOpening,
         into: &mut Stepped,
     ) {
-        let started = std::time::Instant::now();
+        self.pulse.begin();
         self.live.step(now, input, opening, into);
-        self.resident.took(started.elapsed());
+        self.pulse.end();
     }
 
     /// Returns what it runs in.
@@ -119,5 +108,8 @@ impl ResidentExchange {
     }
 }
 
-/// How long a step may take before it is reported.
-const LONG_STEP: Duration = Duration::from_secs(5);
+impl Drop for ResidentExchange {
+    fn drop(&mut self) {
+        self.pulse.begin();
+    }
+}

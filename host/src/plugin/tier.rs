@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Provenance, RefusalError,
+    endless::Listener,
     judge::Judged,
     probe::Verdicts,
     quarantine::Quarantine,
@@ -69,12 +70,14 @@ pub struct Terms {
     pub trust: Trust,
     /// The program to run workers in; `None` finds one.
     pub program: Option<PathBuf>,
-    /// What a worker may take.
+    /// What a worker may take, and how long a step in this process.
     pub budgets: Budgets,
     /// What is withheld; by default what this process found out.
     pub quarantine: Arc<Quarantine>,
     /// What is known of bytes that were loaded before; by default by this process.
     pub verdicts: Arc<Verdicts>,
+    /// Who is told of steps in this process that do not end.
+    pub endless: Arc<Listener>,
 }
 
 impl Terms {
@@ -91,6 +94,7 @@ impl Terms {
             budgets: plugins.budgets(),
             quarantine: Arc::default(),
             verdicts: Arc::default(),
+            endless: Arc::default(),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     cli::{
         Outcome,
         failure::Failure,
+        live,
         output::{Document, Output},
         plugin_quarantine::{self, QuarantineArgs},
         providers::words,
@@ -111,6 +112,7 @@ pub(super) fn run(
         PluginCommand::List => {
             let maestro = open()?;
             let (plugins, refused) = (maestro.list_plugins(), maestro.refused_plugins());
+            live::warn_of_quarantine(&maestro, output);
             if output.is_json() {
                 let document = Document::new().with("plugins", &plugins).with("refused", &refused);
                 return output.document(&document);

@@ -57,6 +57,8 @@ pub use absent::{Worker, WorkerExchange, run_if_asked};
 pub use broken::Broken;
 #[cfg(target_os = "linux")]
 pub use parent::{Worker, WorkerExchange};
+#[cfg(target_os = "linux")]
+pub(in crate::plugin) use process::cpu_time;
 
 /// Whether this system has workers. Elsewhere nothing can be confined, and what may only run in one is
 /// refused.

@@ -86,6 +86,8 @@ pub(super) struct State {
     /// Whether the last handle is gone.
     pub(super) stopped: bool,
     pub(super) vitals: Vitals,
+    /// Crashes of loaded processes that no exchange can be blamed for, since the first one started.
+    pub(super) unexplained: u32,
     last_exchange: u64,
 }
 
@@ -158,6 +160,7 @@ impl Worker {
             waiting: Vec::new(),
             stopped: false,
             vitals: Vitals::default(),
+            unexplained: 0,
             last_exchange: 0,
         };
         let (state, library) = (Mutex::new(state), Mutex::default());

@@ -164,14 +164,7 @@ impl Process {
 
     /// Returns how much processor time it has used.
     pub(super) fn cpu(&self) -> Option<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-        // Behind the name, which may hold anything, come the state and, as 12th and 13th, the times.
-        let (_, behind) = stat.rsplit_once(')')?;
-        let mut fields = behind.split_ascii_whitespace().skip(11);
-        let mut ticks = || fields.next()?.parse::<u64>().ok();
-        let all = ticks()? + ticks()?;
-        let millis = all.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
-        Some(Duration::from_millis(millis))
+        cpu_time(&format!("/proc/{}/stat", self.pid()))
     }
 }
 
@@ -183,6 +176,18 @@ impl Drop for Process {
 
 /// How long a process may take to end after it closed its socket.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Returns the processor time of a process or a thread, from the file that says so.
+pub(in crate::plugin) fn cpu_time(stat: &str) -> Option<Duration> {
+    let stat = fs::read_to_string(stat).ok()?;
+    // Behind the name, which may hold anything, come the state and, as 12th and 13th, the times.
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut fields = behind.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let all = ticks()? + ticks()?;
+    let millis = all.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(millis))
+}
 
 /// Returns the memory that a process holds, in bytes.
 pub(super) fn resident(pid: u32) -> Option<u64> {

@@ -52,7 +52,7 @@ struct Record {
 /// Most deaths without anything achieved between them, however they came about.
 const MAX_FRUITLESS: u32 = 200;
 
-/// Most deaths that no exchange can be blamed for.
+/// Most deaths that no exchange can be blamed for, with nothing achieved between them.
 const MAX_UNEXPLAINED: u32 = 3;
 
 /// Most deaths while the library is loaded.
@@ -409,7 +409,8 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
         }
         End::Died { death, doing, loaded } => (death, doing, loaded),
     };
-    let (plugin, how) = (&shared.plan.plugin, death.how().to_owned());
+    let (plugin, mut how) = (&shared.plan.plugin, death.how().to_owned());
+    let signal = signal_of(&how);
     let own = matches!(death, Death::Own(_));
     if own {
         warn!(plugin, how, ?doing, "worker crashed");
@@ -435,17 +436,25 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
         };
         match guilty {
             Some((slot, step)) => came_again = slot.blame(step, &how),
-            None => record.unexplained += 1,
+            None => {
+                record.unexplained += 1;
+                state.unexplained += 1;
+                // A fresh process did it again, whatever was achieved in between.
+                came_again = state.unexplained > 1;
+                how.push_str(match doing {
+                    Doing::Closing => ", when an exchange was closed",
+                    _ => ", outside of any step",
+                });
+            }
         }
     }
     if record.unexplained >= MAX_UNEXPLAINED || record.fruitless >= MAX_FRUITLESS {
-        came_again |= record.unexplained >= MAX_UNEXPLAINED;
-        count(shared, came_again, &how);
+        count(shared, came_again, &how, signal);
         state.give_up(Failure::Crashed(how));
         return false;
     }
     // Before anybody hears of the failure, so that who asks again is refused.
-    count(shared, came_again, &how);
+    count(shared, came_again, &how, signal);
     for slot in state.slots.values_mut() {
         slot.worker_ended(&how);
     }
@@ -461,8 +470,8 @@ fn goes_on(shared: &Shared, end: End, record: &mut Record) -> bool {
 }
 
 /// Counts a crash toward quarantine, if the same thing crashed a fresh process again.
-fn count(shared: &Shared, came_again: bool, how: &str) {
+fn count(shared: &Shared, came_again: bool, how: &str, signal: Option<&str>) {
     if let Some(quarantine) = shared.plan.quarantine.as_ref().filter(|_| came_again) {
-        quarantine.crashed(&shared.plan.plugin, &shared.plan.hash, how, signal_of(how));
+        quarantine.crashed(&shared.plan.plugin, &shared.plan.hash, how, signal);
     }
 }
