@@ -81,12 +81,14 @@ impl Decoder {
         Self { losses, ..Self::default() }
     }
 
-    /// Makes a decoder of an answer that the host passes on as it comes. It only reads along: pieces of
-    /// the answer are not told, what the host keeps a record of is (the start, the usage, the finish, a
-    /// failure).
+    /// Makes a decoder of an answer that the host passes on as it comes, if it comes as the client
+    /// asked for it.
+    ///
+    /// Of a stream it only reads along: pieces of the answer are not told, what the host keeps a record
+    /// of is (the start, the usage, the finish, a failure).
     #[must_use]
-    pub fn along() -> Self {
-        Self { along: true, ..Self::default() }
+    pub fn passed_on(streams: bool) -> Self {
+        Self { along: streams, ..Self::default() }
     }
 
     fn chunk(&mut self, data: &str, out: &mut Outbox<'_>) -> Result<(), ProviderError> {

@@ -152,6 +152,7 @@ impl Transport {
             silence: Box::pin(sleep(Duration::from_millis(self.timeouts.idle_ms))),
             idle_ms: self.timeouts.idle_ms,
             origin,
+            begun: false,
             left: response.content_length(),
             response,
             gathered: Vec::new(),
@@ -285,6 +286,8 @@ pub struct Answer {
     /// Headers.
     pub headers: Headers,
     response: reqwest::Response,
+    /// Whether a piece was handed over.
+    begun: bool,
     /// Bytes that were announced and have not come.
     left: Option<u64>,
     /// Pieces that came together, until they are handed over.
@@ -313,8 +316,13 @@ impl Answer {
     /// [`TransportError`] when the connection breaks, or nothing comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         if self.gathered.is_empty() {
-            match self.came().await? {
-                Some(first) if first.len() < FULL && !self.is_all() => self.gathered.push(first),
+            let piece = self.came().await?;
+            let is_first = !std::mem::replace(&mut self.begun, true);
+            match piece {
+                // The first is waited for the most; and what it says decides what becomes of the rest.
+                Some(piece) if !is_first && piece.len() < FULL && !self.is_all() => {
+                    self.gathered.push(piece);
+                }
                 other => return Ok(other),
             }
         }

@@ -34,5 +34,5 @@ pub(crate) fn open(
         http = http.header(name, value);
     }
     let http = settings::decorate(instance, quirks, http)?;
-    Ok(Box::new(kit::SseStream::new(http, Decoder::along())))
+    Ok(Box::new(kit::SseStream::new(http, Decoder::passed_on(streams))))
 }

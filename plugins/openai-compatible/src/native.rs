@@ -35,7 +35,7 @@ pub(crate) fn open(
         http = http.header(name, value);
     }
     let http = settings::decorate(instance, http);
-    Ok(Box::new(kit::SseStream::new(http, Decoder::along())))
+    Ok(Box::new(kit::SseStream::new(http, Decoder::passed_on(streams))))
 }
 
 /// Reports whether the server takes the body as it is but for fields with another name.

@@ -31,9 +31,9 @@ pub(crate) fn open(instance: &Instance, request: &ChatRequest, native: &NativeBo
     }
     let http = settings::decorate(instance, http);
     Ok(if chat {
-        Box::new(kit::SseStream::new(http, openai_chat::Decoder::along()))
+        Box::new(kit::SseStream::new(http, openai_chat::Decoder::passed_on(streams)))
     } else {
-        Box::new(kit::SseStream::new(http, openai_responses::Decoder::along()))
+        Box::new(kit::SseStream::new(http, openai_responses::Decoder::passed_on(streams)))
     })
 }
 
