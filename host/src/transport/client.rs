@@ -340,6 +340,8 @@ impl Answer {
     async fn gather(&mut self) {
         let mut length: usize = self.gathered.iter().map(Bytes::len).sum();
         while length < FULL && self.ended.is_none() {
+            // Twice, because hyper, for which we may be the body of an answer, asks twice a turn.
+            yield_now().await;
             yield_now().await;
             let next = poll_fn(|cx| Poll::Ready(pin!(self.response.chunk()).poll(cx))).await;
             match next {
@@ -541,6 +543,37 @@ mod tests {
         assert_eq!(error.kind, TransportErrorKind::Timeout);
         drop(answer);
         server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_came_together_is_handed_over_together_but_for_the_first() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+            for at in 0..64 {
+                answer.extend_from_slice(format!("3\r\n{at:02},\r\n").as_bytes());
+            }
+            answer.extend_from_slice(b"0\r\n\r\n");
+            stream.write_all(&answer).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let transport = Arc::new(Transport::new(Timeouts::default()));
+        let sent = transport.send(route(&url), HttpRequest::get(&url), Bytes::new(), None);
+        let (mut answer, mut pieces) = (sent.await.unwrap(), Vec::new());
+        while let Some(piece) = answer.chunk().await.unwrap() {
+            pieces.push(String::from_utf8(piece.to_vec()).unwrap());
+        }
+        let whole: String = (0..64).map(|at| format!("{at:02},")).collect();
+        assert_eq!((&*pieces[0], pieces.concat()), ("00,", whole));
+        assert!(pieces.len() < 8, "{pieces:?}");
+        drop(answer);
+        server.abort();
     }
 
     #[tokio::test]
