@@ -61,7 +61,13 @@ fn message(error: &clap::Error) -> String {
             let valid = all(error, ContextKind::ValidValue);
             format!("`{arg}`: expected {}, found `{value}`", quoted(&valid, " or "))
         }
-        ErrorKind::ValueValidation => format!("`{arg}`: {}, found `{value}`", problem(error)),
+        ErrorKind::ValueValidation => {
+            let problem = problem(error);
+            // A parser of ours that others call too says what it found.
+            let found =
+                if problem.contains("found `") { "" } else { &format!(", found `{value}`") };
+            format!("`{arg}`: {problem}{found}")
+        }
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -203,6 +209,12 @@ mod tests {
             "maestro chat --timeout 0",
             "`--timeout <SECONDS>`: expected a whole number from 1, found `0`",
             "run `maestro chat --help`",
+        );
+        refused(
+            "maestro keys create --name n --allow x::",
+            "`--allow <PATTERN>`: expected `provider/model` or `provider:session/model` with `*` for \
+             anything, found `x::`",
+            "run `maestro keys create --help`",
         );
         refused("maestro chat -m", "`--model <REF>` needs a value", "run `maestro chat --help`");
     }
