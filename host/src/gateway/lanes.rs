@@ -39,7 +39,7 @@ struct Lane {
 impl Lanes {
     /// Starts the threads.
     pub(super) fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, usize::from);
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST);
         let (end, _) = watch::channel(false);
         let mut lanes = Vec::with_capacity(count);
         for number in 1..=count {
@@ -99,6 +99,10 @@ impl Drop for Served {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// Most threads, however many processors there are: each has upstream connections and trusted certificates
+/// of its own, and carries more than any vendor answers.
+const MOST: usize = 16;
 
 /// Longest that work which blocks is waited for at the end.
 const PATIENCE: Duration = Duration::from_millis(250);
