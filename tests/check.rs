@@ -33,7 +33,7 @@ fn manifest() -> Value {
 }
 
 /// Writes a copy of `faulty` with this in its manifest section.
-fn variant(test: &Test, section: &[u8]) -> PathBuf {
+pub(crate) fn variant(test: &Test, section: &[u8]) -> PathBuf {
     let mut bytes = fs::read(library("faulty")).unwrap();
     let (start, len) = {
         let file = object::File::parse(&*bytes).unwrap();
@@ -207,7 +207,7 @@ fn assert_broken(cases: &[(&'static str, Vec<u8>)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn with_value(name: &str, fault: &str) -> Vec<u8> {
+pub(crate) fn with_value(name: &str, fault: &str) -> Vec<u8> {
     let mut json = manifest();
     json["profiles"][0]["values"] = json!([{"name": name, "value": fault}]);
     json.to_string().into_bytes()

@@ -7,7 +7,7 @@ use std::{
     fmt::Write as _,
     fs,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -43,11 +43,12 @@ const CODE: &[Row] = &[
     row("naps", "`sleep`", "forbidden system call `clock_nanosleep`"),
     row("huge", "an allocation of 10 GB", "it aborted"),
     // The C library forks with all signals blocked, so no handler names the call.
-    row("fork", "another process, as a fork bomb begins", "forbidden system call[..]"),
+    row("fork", "another program", "forbidden system call[..]"),
     row("open", "opening a file", "forbidden system call `openat`"),
     row("sock", "a socket", "forbidden system call `socket`"),
     row("thrd", "a thread", "forbidden system call[..]"),
     row("exit", "`exit(0)`", "it exited with status 0"),
+    row("bomb", "a fork bomb: `fork` in a loop without end", "forbidden system call `clone`"),
     row("code", "memory that can be run", "forbidden system call `mmap`"),
     row("kill", "a signal to itself", "forbidden system call `tgkill`"),
     row("hush", "ignoring the filter's signal", "forbidden system call `rt_sigaction`"),
@@ -70,6 +71,10 @@ const OUTPUT: &[Row] = &[
     ),
     row("much", "72 MB in one step", "rule=output-budget detail=\"one step put out too much\""),
 ];
+
+/// What a panic is where it cannot unwind.
+const ABORT: &[Row] =
+    &[row("pnic", "a panic in a library compiled with `panic=abort`", "it aborted")];
 
 /// What is put in the place of a plugin that serves.
 const FILES: &[Row] = &[
@@ -159,10 +164,16 @@ impl Host {
     /// Does something while streams are under way, all of which must be whole then.
     #[track_caller]
     fn meanwhile<T>(&self, what: &str, act: impl FnOnce() -> T) -> T {
+        self.beside("hostile", what, act)
+    }
+
+    /// Does the same, with streams of this plugin's worker.
+    #[track_caller]
+    fn beside<T>(&self, id: &str, what: &str, act: impl FnOnce() -> T) -> T {
         *self.gate.lock().unwrap() = Gate::new();
         let said = words(20);
         let mut streams = vec![(self.chat("lab/m", "hello"), "one two".to_owned())];
-        streams.extend((0..3).map(|_| (self.chat("hostile/slow", &said), said.clone())));
+        streams.extend((0..3).map(|_| (self.chat(&format!("{id}/slow"), &said), said.clone())));
         for (stream, said) in &mut streams {
             stream.read_until(said.split(' ').next().unwrap());
         }
@@ -214,9 +225,13 @@ fn problem_of(answer: &Answer) -> Option<String> {
 
 /// Returns a plugin without its symbols and under another id of the same length.
 fn named(id: &str) -> Vec<u8> {
+    renamed(&library("hostile"), id)
+}
+
+fn renamed(library: &Path, id: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stripped.so");
-    fs::copy(library("hostile"), &path).unwrap();
+    fs::copy(library, &path).unwrap();
     // Without the tool it is only larger.
     let _ = Command::new("strip").arg(&path).status();
     let bytes = fs::read(&path).unwrap();
@@ -293,6 +308,95 @@ fn a_fault_of_a_step_ends_its_own_stream_and_no_other() {
         }
         host.answers(&format!("{id}/m"), "hello");
     }
+    host.gateway.stop();
+}
+
+/// Builds the library so that its panics abort. Cargo keeps what it made, and lets only one build it at a
+/// time.
+fn built_to_abort() -> PathBuf {
+    let target = workspace().join("target/panic-abort");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(workspace()).args(["build", "--quiet", "--offline", "--package", "hostile"]);
+    cargo.args(["--config", "profile.dev.panic=\"abort\"", "--config", "profile.dev.debug=false"]);
+    // Built once, so it need not be fast.
+    cargo.args(["--config", "profile.dev.package.'*'.opt-level=0", "--target-dir"]).arg(&target);
+    // What cargo set for these tests is not meant for that build.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("debug").join(library("hostile").file_name().unwrap())
+}
+
+#[test]
+fn a_panic_that_aborts_ends_a_worker_and_no_other_stream() {
+    let bytes = renamed(&built_to_abort(), "aborter");
+    let host = Host::start(|test| test.write("plugins/aborter.so", bytes).trusted("aborter"));
+    // The macro wrote down what the compiler was told, and that outweighs the trust.
+    let listed = host.test.args_of(["plugin", "list", "--json"]).stdout;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let mut plugins = listed["plugins"].as_array().unwrap().iter();
+    let aborter = plugins.find(|plugin| plugin["id"] == "aborter").unwrap();
+    assert_eq!((&aborter["tier"], &aborter["trusted"]), (&json!("worker"), &json!(true)));
+    for row in ABORT {
+        let model = format!("aborter/fault-{}", row.name);
+        let why = format!("the same input ended its worker twice: {}", row.said);
+        let expected = format!("[..] ERROR host::gateway::failure: plugin `aborter` failed: {why}");
+        host.beside("aborter", &model, || {
+            host.says(&expected, || {
+                let answer = host.chat(&model, "hello").finish();
+                assert!(text_of(&answer).starts_with("hello") && problem_of(&answer).is_some());
+            });
+        });
+        host.answers("aborter/m", "hello");
+    }
+    host.gateway.stop();
+}
+
+/// Counts the processes that stand in for a plugin, whoever their parent is now.
+fn processes_of(plugin: &str) -> usize {
+    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("cmdline"));
+    // What ended, or belongs to somebody else, has nothing to read.
+    let lines = all.filter_map(|path| fs::read(path).ok());
+    let named = |line: &Vec<u8>| line.split(|byte| *byte == 0).any(|arg| arg == plugin.as_bytes());
+    lines.filter(named).count()
+}
+
+#[test]
+fn a_fork_bomb_leaves_no_process() {
+    // No other run of this test has a plugin of that name.
+    let id = format!("b{:06x}", std::process::id() & 0xff_ffff);
+    let bytes = named(&id);
+    let host = Host::start(|test| test.write("plugins/bomb.so", &bytes));
+    host.answers(&format!("{id}/m"), "hello");
+    assert_eq!(processes_of(&id), 1, "a fork keeps the command line, so it would be counted");
+    let bomb = CODE.iter().find(|row| row.name == "bomb").unwrap();
+    let goes_on = |when: &str| {
+        host.answers(&format!("{id}/m"), "hello");
+        assert_eq!(processes_of(&id), 1, "after {when} with {}", bomb.what);
+    };
+    let model = format!("{id}/fault-{}", bomb.name);
+    host.beside(&id, &model, || {
+        host.says(&format!("[..] plugin `{id}` failed: [..]{}", bomb.said), || {
+            assert!(problem_of(&host.chat(&model, "hello").finish()).is_some());
+        });
+    });
+    goes_on("a step");
+
+    let path = host.test.home().join("plugins/bomb.so");
+    let constructor = format!("constructor={}", bomb.name);
+    let bytes = patched(bytes, "constructor=none", &constructor, 1);
+    host.beside(&id, &constructor, || {
+        host.says(&format!("warning: kept generation 1 of `{id}`; [..]{}", bomb.said), || {
+            host.replace(&path, |path| fs::write(path, &bytes).unwrap());
+        });
+    });
+    // The worker that goes on is that of the former generation.
+    goes_on("a constructor");
     host.gateway.stop();
 }
 
@@ -462,6 +566,11 @@ fn table() -> String {
         }
     };
     section("What a step does", "worker", &mut CODE.iter());
+    section(
+        "What a panic does that cannot unwind",
+        "worker, also when it is trusted",
+        &mut ABORT.iter(),
+    );
     section("What a step puts out", "worker and in process", &mut OUTPUT.iter());
     let in_constructor = |row: &&Row| !["code", "forg", "open"].contains(&row.name);
     section("What a constructor does", "worker", &mut CODE.iter().filter(in_constructor));
@@ -484,8 +593,12 @@ stands for what differs from machine to machine.
 const TAIL: &str = "
 The former generation goes on serving, from its private copy, and the host says so in one line:
 ``kept generation 1 of `acme`; generation 2 failed to load: …``. A constructor may ask for a file, because
-the loader must; there is none that it could open. A plugin of contract 1.1 is loaded. One whose manifest
-says that its panics abort is loaded in a worker, also when it is trusted.
+the loader must; there is none that it could open. A plugin of contract 1.1 is loaded. One whose panics
+abort is loaded in a worker, also when it is trusted: `export_plugin!` writes into the manifest what the
+compiler was told.
+
+Of a fork bomb not even the first process is made: the worker ends with the call, and afterwards there are as
+many processes of the plugin as before, one.
 
 Five hundred files at once, among them a plugin that is cut off at every 4 KB: each is refused with a line
 of its own, and a whole one among them serves.

@@ -329,3 +329,24 @@ fn a_library_without_its_entry_or_with_another_layout_is_refused_when_it_is_load
         assert_eq!(answer.error.unwrap().exit_code(), 4);
     }
 }
+
+#[test]
+fn the_first_load_asks_for_rules_too_and_says_which_are_broken() {
+    for (rule, fault) in [
+        ("garbage-fails", "takes-garbage"),
+        ("replay-is-deterministic", "random-text"),
+        ("origins-kept", "foreign-origin"),
+        ("never-crashes", "aborts"),
+    ] {
+        let test = Test::new();
+        let variant = crate::check::variant(&test, &crate::check::with_value("fault", fault));
+        fs::rename(variant, test.home().join("plugins/variant.so")).unwrap();
+        test.args_of(["doctor"]);
+        let listed = test.args_of(["--json", "plugin", "list"]).stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let broken = listed["plugins"][0]["broken"].to_string();
+        assert!(broken.contains(&format!("\"{rule}: ")), "{rule}: {listed}");
+        // What happened while it was asked counts for nothing: it may be used.
+        assert_eq!(listed["plugins"][0]["state"], "serving", "{listed}");
+    }
+}

@@ -120,6 +120,12 @@ impl Home {
         self.cache.join("plugins")
     }
 
+    /// Returns the folder in which each gateway that runs tells what it has learnt of upstreams.
+    #[must_use]
+    pub fn standing(&self) -> PathBuf {
+        self.cache.join("standing")
+    }
+
     /// Returns the folder of settings that launched tools read; all of it can be made again.
     #[must_use]
     pub fn launched(&self) -> PathBuf {

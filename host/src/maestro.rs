@@ -28,6 +28,7 @@ mod replay;
 mod route;
 mod routing;
 mod sessions;
+mod standing;
 mod tokens;
 mod unnamed;
 mod view;
@@ -72,6 +73,7 @@ pub use meter::{Estimate, Limit, Meter};
 pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
 pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish, open_stops};
+pub use standing::{RunningGateway, Telling};
 pub use view::{
     Compliance, Deleted, Finding, Level, Limits, LoginInfo, LoginPlan, NewLogin, PluginInfo,
     ProviderInfo, PruneCandidate, RefusedPlugin, Served, SessionView, SettingInfo, Trusted,

@@ -261,3 +261,68 @@ fn a_route_is_explained() {
     let output = test.args_of(["routes", "list"]);
     assert!(output.stdout.contains("gone/m lab:*/m echo/echo"), "{}", output.stdout);
 }
+
+#[test]
+fn a_route_is_explained_with_what_a_gateway_that_runs_has_learnt() {
+    let mends = Arc::new(AtomicBool::new(false));
+    let mended = Arc::clone(&mends);
+    let upstream = Upstream::start(move |request| match mended.load(Ordering::Relaxed) {
+        true => server(request),
+        false => Reply::json(503, "{}"),
+    });
+    let more = "[aliases]\nfast = [\"lab:one/m\", \"echo/echo\"]\n\
+                [breaker]\nfailures = 2\nrest_ms = 100000\n";
+    let test = pool(&upstream, more);
+    let explain = |name: &str| {
+        let output = test.args_of(["--json", "routes", "explain", name]);
+        let first = output.stdout.lines().next().unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(first).unwrap_or_default()
+    };
+    let human = || test.args_of(["routes", "explain", "fast"]).stdout;
+    assert!(human().contains("no gateway runs"), "{}", human());
+
+    let gateway = Gateway::start(&test);
+    let (pid, url) = (gateway.running().id(), gateway.url.clone());
+    assert_eq!(explain("fast")["gateways"][0]["pid"], pid);
+    assert_eq!(explain("fast")["serves"], "lab:one/m");
+    for _ in 0..2 {
+        assert_eq!(ask(&gateway, "lab:one/m", "x").status, 503);
+    }
+    // It is written a moment later.
+    until(|| explain("fast")["serves"] == "echo/echo");
+    let said = explain("fast");
+    let lab = &said["stops"][1];
+    assert_eq!(
+        (&lab["ref"], &lab["passed_over"]["why"]),
+        (&json!("lab:one/m"), &json!("breaker_open"))
+    );
+    assert_eq!(lab["passed_over_by"], json!([pid]), "{said}");
+    let wait = lab["passed_over"]["wait_ms"].as_u64().unwrap();
+    assert!((1..=100_000).contains(&wait), "{said}");
+    assert!(!said.to_string().contains("holder"), "{said}");
+    let text = human();
+    for part in [format!("(process {pid})"), format!("as process {pid} has met them"), url] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    let alone = test.args_of(["routes", "explain", "lab:one/m"]);
+    assert_eq!(alone.status.code(), Some(1), "{}", alone.stdout);
+    assert!(alone.stderr.contains("failed several times in a row"), "{}", alone.stderr);
+
+    let folder = test.home().join("cache/standing");
+    let file = folder.join(format!("{pid}.json"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A process that is gone is not believed, whatever it left; the next gateway clears it away.
+    let left = fs::read_to_string(&file).unwrap();
+    gateway.stop();
+    assert!(!file.exists(), "its end takes the file along");
+    fs::write(&file, left).unwrap();
+    assert_eq!(explain("fast")["serves"], "lab:one/m");
+    assert_eq!(explain("fast")["gateways"], json!([]));
+    mends.store(true, Ordering::Relaxed);
+    let next = Gateway::start(&test);
+    until(|| explain("fast")["gateways"].as_array().is_some_and(|all| all.len() == 1));
+    assert!(!file.exists());
+    assert_eq!(ask(&next, "fast", "x").header("x-maestro-served"), "lab:one/m");
+    next.stop();
+}

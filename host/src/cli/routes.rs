@@ -1,5 +1,7 @@
 //! `maestro routes`: where a request for a model would go, and why.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -8,8 +10,9 @@ use crate::{
         failure::Failure,
         output::{Document, Output},
         table::Table,
+        visible,
     },
-    maestro::{Client, Maestro, Route, Stop, Via, Wish},
+    maestro::{Client, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
 };
 
 #[derive(Debug, Args)]
@@ -56,17 +59,23 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
     let session_of = |provider: &plugin_api::ProviderId| client.and_then(|c| c.session(provider));
     let may = |provider: &str, model: &str| client.is_none_or(|c| c.may_ask(provider, model));
     let wish = Wish::new(&args.dialect, &session_of, &may);
-    let route = maestro.route(&args.name, &wish).await?;
+    let mut route = maestro.route(&args.name, &wish).await?;
+    // This process has asked nobody yet; what is learnt of failures is with those that have.
+    let gateways = maestro.running_gateways();
+    route.learn(&gateways);
     let mut stops = Vec::new();
     for stop in &route.stops {
-        stops.push(Shown::of(stop, client, maestro).await);
+        stops.push(Shown::of(stop, client, maestro, &gateways).await);
     }
     let serves = stops.iter().find(|shown| shown.passed_over.is_none());
     let document = || {
         let document = Document::new().with("name", &args.name).with("via", &route.via);
-        document.with("serves", &serves.map(|shown| &shown.r#ref)).with("stops", &stops)
+        document
+            .with("serves", &serves.map(|shown| &shown.r#ref))
+            .with("stops", &stops)
+            .with("gateways", &gateways)
     };
-    output.either(document, human(&args.name, &route, &stops))?;
+    output.either(document, human(&args.name, &route, &stops, &gateways))?;
     match serves {
         Some(_) => Ok(()),
         None => Err(Failure::from(route.open().expect_err("nothing serves"))),
@@ -80,15 +89,24 @@ struct Shown {
     upstream: Option<String>,
     session: Option<String>,
     pool: bool,
-    passed_over: Option<crate::maestro::PassedOver>,
+    passed_over: Option<PassedOver>,
+    /// The gateways that pass it over for what they have learnt.
+    passed_over_by: Vec<u32>,
 }
 
 impl Shown {
-    async fn of(stop: &Stop, client: Option<&Client>, maestro: &Maestro) -> Self {
+    async fn of(
+        stop: &Stop,
+        client: Option<&Client>,
+        maestro: &Maestro,
+        gateways: &[RunningGateway],
+    ) -> Self {
         let provider = &stop.model.provider;
         let info = maestro.provider_capabilities(provider.as_str()).await.ok();
         let own = stop.model.session.as_ref().map(ToString::to_string);
+        let learnt = gateways.iter().filter(|gateway| stop.passed_over_by(gateway).is_some());
         Self {
+            passed_over_by: learnt.map(|gateway| gateway.pid).collect(),
             r#ref: stop.model.to_string(),
             upstream: info.map(|info| info.base_url).filter(|url| !url.is_empty()),
             session: own.or_else(|| client.and_then(|client| client.session(provider))),
@@ -98,7 +116,7 @@ impl Shown {
     }
 }
 
-fn human(name: &str, route: &Route, stops: &[Shown]) -> String {
+fn human(name: &str, route: &Route, stops: &[Shown], gateways: &[RunningGateway]) -> String {
     let how = match route.via {
         Via::Alias => "is an alias",
         Via::Ref => "names provider and model",
@@ -114,6 +132,12 @@ fn human(name: &str, route: &Route, stops: &[Shown]) -> String {
             None if shown.pool => ("serves", "its turn in the pool".to_owned()),
             None => ("serves", "the first that can be asked".to_owned()),
         };
+        let by: Vec<String> = shown.passed_over_by.iter().map(ToString::to_string).collect();
+        let why = match (by.is_empty(), &shown.passed_over) {
+            (true, _) => why,
+            (false, Some(_)) => format!("{why} (process {})", by.join(", ")),
+            (false, None) => format!("{why}; process {} passes it over now", by.join(", ")),
+        };
         served |= shown.passed_over.is_none();
         table.row([
             mark.to_owned(),
@@ -123,7 +147,15 @@ fn human(name: &str, route: &Route, stops: &[Shown]) -> String {
             why,
         ]);
     }
-    format!("`{name}` {how}\n\n{table}")
+    let mut text = format!("`{name}` {how}\n\n{table}\n");
+    if gateways.is_empty() {
+        text.push_str("no gateway runs, so nothing is known of upstreams that fail\n");
+    }
+    for RunningGateway { pid, url, .. } in gateways {
+        let url = visible::line(url);
+        let _ = writeln!(text, "failures are as process {pid} has met them, the gateway at {url}");
+    }
+    text
 }
 
 fn list(maestro: &Maestro, output: &Output) -> Outcome {

@@ -83,6 +83,7 @@ pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> O
     }
     live::warn_of_quarantine(&maestro, output);
     let _watch = live::watch(&maestro, output);
+    let _telling = maestro.tell_standing(&url);
     let patience = Duration::from_millis(maestro.config().serve.drain_ms) + BEYOND_DRAIN;
     let (mut endless, guard) = endless::first(&maestro, output, patience);
     let certificate = Arc::new(server.certificate());

@@ -8,7 +8,6 @@
 //! contract's crate.
 
 mod junit;
-mod subject;
 
 use std::{
     collections::BTreeSet,
@@ -23,12 +22,12 @@ use plugin_api::kit::conformance::{
 };
 use serde::Serialize;
 
-use self::subject::Confined;
 use crate::plugin::{
     RefusalError,
     judge::Judged,
     object::manifest_section,
     runtime::block_on,
+    subject::Confined,
     worker::{Budgets, Worker},
 };
 

@@ -1,6 +1,6 @@
 //! What past requests taught: which upstreams are left alone, and which sessions rest.
 //!
-//! Of this process alone. A breaker belongs to a provider, because all its sessions ask the same
+//! Of this process alone; [`standing`](super::standing) tells others of it. A breaker belongs to a provider, because all its sessions ask the same
 //! upstream; a rest belongs to a session, because a quota is an account's.
 
 use std::{
@@ -13,8 +13,13 @@ use plugin_api::{
     ProviderId,
     error::{ErrorKind, ProviderError},
 };
+use tokio::sync::Notify;
 
-use super::Error;
+use super::{
+    Error,
+    route::ms,
+    standing::{Standings, now},
+};
 use crate::{
     config::Config,
     router::{Breaker, breaker::Standing},
@@ -26,6 +31,8 @@ pub(super) struct Health {
     breakers: Mutex<HashMap<ProviderId, Breaker>>,
     /// Until when sessions rest, by selector.
     rests: Mutex<HashMap<String, Instant>>,
+    /// Told when one of them changes in another way than by time.
+    changed: Notify,
 }
 
 /// A request that is with an upstream. What it finds out is told here; dropped before, it tells that it
@@ -44,10 +51,44 @@ impl Health {
     ///
     /// [`Error::LeftAlone`].
     pub(super) fn visit(self: &Arc<Self>, provider: &ProviderId) -> Result<Visit, Error> {
-        if let Some(breaker) = lock(&self.breakers).get_mut(provider) {
-            breaker.enter(Instant::now()).map_err(|wait| left_alone(provider, wait))?;
-        }
+        let mut entered = Ok(());
+        self.change(provider, |breaker| entered = breaker.enter(Instant::now()));
+        entered.map_err(|wait| left_alone(provider, wait))?;
         Ok(Visit { health: Arc::clone(self), provider: provider.clone(), told: false })
+    }
+
+    /// Does something to a breaker, if there is one yet.
+    fn change(&self, provider: &ProviderId, act: impl FnOnce(&mut Breaker)) {
+        if let Some(breaker) = lock(&self.breakers).get_mut(provider) {
+            let before = breaker.is_closed();
+            act(breaker);
+            // One that stays closed says nothing new; of the others there are few.
+            if !(before && breaker.is_closed()) {
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// Waits until a breaker or a rest may have changed since the last wait.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Says all that is not as usual.
+    pub(super) fn standings(&self) -> Standings {
+        let (instant, now) = (Instant::now(), now());
+        let at = |left: Duration| now.saturating_add(ms(left));
+        let standing = |(id, breaker): (&ProviderId, &Breaker)| match breaker.standing(instant) {
+            Standing::Closed | Standing::Due => None,
+            Standing::Open(left) => Some((id.clone(), left.map(at))),
+        };
+        let left_alone = lock(&self.breakers).iter().filter_map(standing).collect();
+        let rest = |(selector, until): (&String, &Instant)| {
+            let left = until.checked_duration_since(instant)?;
+            Some((selector.clone(), at(left)))
+        };
+        let rests = lock(&self.rests).iter().filter_map(rest).collect();
+        Standings { left_alone, rests }
     }
 
     /// Says how an upstream stands.
@@ -69,6 +110,7 @@ impl Health {
         rests.retain(|_, until| *until > now);
         if let Some(until) = now.checked_add(time) {
             rests.insert(selector.to_owned(), until);
+            self.changed.notify_one();
         }
     }
 }
@@ -77,17 +119,13 @@ impl Visit {
     /// Notes that the upstream began to answer.
     pub(super) fn began(&mut self) {
         self.told = true;
-        if let Some(breaker) = lock(&self.health.breakers).get_mut(&self.provider) {
-            breaker.began();
-        }
+        self.health.change(&self.provider, Breaker::began);
     }
 
     /// Notes that the upstream answered.
     pub(super) fn answered(&mut self) {
         self.told = true;
-        if let Some(breaker) = lock(&self.health.breakers).get_mut(&self.provider) {
-            breaker.succeeded();
-        }
+        self.health.change(&self.provider, Breaker::succeeded);
     }
 
     /// Notes how a try failed, with which session.
@@ -107,6 +145,7 @@ impl Visit {
         let mut breakers = lock(&self.health.breakers);
         let breaker = breakers.entry(self.provider.clone()).or_default();
         if breaker.failed(Instant::now(), &config.breaker) {
+            self.health.changed.notify_one();
             tracing::warn!(provider = %self.provider, "left alone for a while: {error}");
         }
     }
@@ -114,10 +153,8 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if !self.told
-            && let Some(breaker) = lock(&self.health.breakers).get_mut(&self.provider)
-        {
-            breaker.left(Instant::now());
+        if !self.told {
+            self.health.change(&self.provider, |breaker| breaker.left(Instant::now()));
         }
     }
 }

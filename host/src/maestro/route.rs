@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use plugin_api::{ProviderId, error::ErrorKind};
 use serde::{Serialize, Serializer};
 
-use super::{Error, Maestro, SessionOf, health::left_alone};
+use super::{Error, Maestro, SessionOf, health::left_alone, standing::RunningGateway};
 use crate::{
     router::{Affinity, ModelRef, breaker::Standing},
     session::{AuthType, SessionName, SessionStatus},
@@ -149,7 +149,37 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// Returns what its session may rest under. Only a pool has another session to turn to; who names
+    /// one means that one.
+    fn selectors(&self) -> Vec<String> {
+        let provider = &self.model.provider;
+        let Some(session) = self.model.session.as_ref().filter(|_| self.pool) else {
+            return Vec::new();
+        };
+        vec![format!("{provider}:{session}@{}", AuthType::ApiKey), format!("{provider}:{session}")]
+    }
+
+    /// Says why a gateway that runs passes it over, if it does.
+    #[must_use]
+    pub fn passed_over_by(&self, gateway: &RunningGateway) -> Option<PassedOver> {
+        let rests = || self.selectors().iter().find_map(|selector| gateway.rests(selector));
+        gateway.leaves_alone(&self.model.provider).or_else(rests)
+    }
+}
+
 impl Route {
+    /// Passes over what all gateways that run pass over. What one of them still asks is left, because
+    /// it depends on which is asked.
+    pub fn learn(&mut self, gateways: &[RunningGateway]) {
+        for stop in self.stops.iter_mut().filter(|stop| stop.passed_over.is_none()) {
+            let told: Option<Vec<_>> =
+                gateways.iter().map(|gateway| stop.passed_over_by(gateway)).collect();
+            stop.passed_over = told.and_then(|told| told.into_iter().next());
+        }
+        self.stops.sort_by_key(|stop| stop.passed_over.is_some());
+    }
+
     /// Returns the places that are to be tried, in order.
     ///
     /// # Errors
@@ -287,11 +317,8 @@ impl Maestro {
         if let Standing::Open(wait) = self.inner.health.standing(provider) {
             return Some(PassedOver::BreakerOpen { wait_ms: wait.map(ms) });
         }
-        // Only a pool has another session to turn to; who names one means that one.
-        let session = stop.model.session.as_ref().filter(|_| stop.pool)?;
-        let of = |selector: String| self.inner.health.rests(&selector);
-        let rests = of(format!("{provider}:{session}@{}", AuthType::ApiKey))
-            .or_else(|| of(format!("{provider}:{session}")));
+        let rests = |selector: &String| self.inner.health.rests(selector);
+        let rests = stop.selectors().iter().find_map(rests);
         rests.map(|wait| PassedOver::Resting { wait_ms: ms(wait) })
     }
 
@@ -330,7 +357,7 @@ fn none_left(closed: &[Stop]) -> Error {
     }
 }
 
-fn ms(time: Duration) -> u64 {
+pub(super) fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

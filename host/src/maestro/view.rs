@@ -275,7 +275,7 @@ pub struct PluginInfo {
     pub state: &'static str,
     /// Why it is withheld.
     pub withheld: Option<Withheld>,
-    /// What it declares and did not do when it was loaded for the first time.
+    /// What it declares and did not do when it was loaded for the first time, and rules that it broke.
     pub broken: Vec<String>,
     /// Whether it is loaded; it is when it is first asked.
     pub loaded: bool,

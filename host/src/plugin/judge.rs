@@ -255,7 +255,7 @@ fn read_stable(path: &Path, stamp: Stamp) -> Result<Vec<u8>, RefusalError> {
 }
 
 /// Writes a file that only this user may read, whole or not at all.
-pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // Two threads of two processes may write the same copy at once.

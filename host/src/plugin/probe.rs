@@ -1,8 +1,8 @@
 //! The first load of unknown bytes, in a worker of their own, and what came of it.
 //!
-//! What loads is asked for each capability that it declares, with one step of each: of the
-//! conformance suite that is what takes a millisecond and not a second, and what an installation asks.
-//! What is not there is said and kept, and the rest may be used.
+//! What loads is asked for each capability that it declares, with one step of each, which is also what
+//! an installation asks, and then for the rules that [`probe_rules`](super::probe_rules) names. What is
+//! not there, or is broken, is said and kept, and the rest may be used.
 //!
 //! A verdict holds for the bytes, the build of the host and the contract. Failures are kept too, so that
 //! a library that ends its worker while it is loaded does that once and not at every start.
@@ -34,7 +34,7 @@ pub struct Verdicts {
 struct Verdict {
     plugin: String,
     failure: Option<Failure>,
-    /// What it declares and does not do.
+    /// What it declares and does not do, and the rules that it breaks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     broken: Vec<String>,
 }
@@ -87,7 +87,7 @@ impl Verdicts {
         Err(RefusalError::Probed { problem, hint })
     }
 
-    /// Returns what some bytes declare and do not do.
+    /// Returns what some bytes declare and do not do, and the rules that they break.
     #[must_use]
     pub fn broken(&self, hash: &str) -> Vec<String> {
         self.known().get(hash).map(|verdict| verdict.broken.clone()).unwrap_or_default()
@@ -105,7 +105,11 @@ impl Verdicts {
             .map(|error| Failure { problem: super::one_line(error), hint: error.hint() });
         let broken = loaded.as_ref().ok().cloned().unwrap_or_default();
         if !broken.is_empty() {
-            warn!(plugin, broken = broken.join("; "), "does not do what it declares");
+            warn!(
+                plugin,
+                broken = broken.join("; "),
+                "does not keep the contract; `maestro plugin check` says more"
+            );
         }
         let verdict = Verdict { plugin: plugin.to_owned(), failure, broken };
         self.change(|known| {

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use plugin_api::{
@@ -17,17 +18,19 @@ use plugin_api::{
     manifest::{Manifest, ProviderManifest},
 };
 use serde_json::Value;
+use tracing::debug;
 
 use super::{
     Provenance, Refusal, RefusalError, honesty,
     judge::{Judge, Judged},
     load::Library,
+    probe_rules,
     quarantine::{Quarantine, Withheld},
     resident::Resident,
     runtime::Runtime,
     scan::{Folder, scan},
     tier::{Terms, Tier},
-    worker::{Vitals, Worker},
+    worker::{Budgets, Vitals, Worker},
 };
 use crate::{
     config::{Config, ProviderConfig},
@@ -645,9 +648,7 @@ impl Plugin {
         if terms.verdicts.passed(hash) {
             return Ok(());
         }
-        let must_be_confined =
-            matches!(self.tier, Tier::Worker { must_be_confined } if must_be_confined);
-        let loaded = match self.worker(must_be_confined, None) {
+        let loaded = match self.worker(self.must_be_confined(), None) {
             Ok(worker) => {
                 let worker = Arc::new(worker);
                 self.learn(worker.ready().await, &Runtime::Worker(Arc::clone(&worker))).await
@@ -671,11 +672,37 @@ impl Plugin {
             return Ok(());
         }
         let learnt = match loaded {
-            Ok(()) => Ok(honesty::broken(self, runtime).await),
+            Ok(()) => Ok(self.asked(runtime).await),
             Err(error) => Err(error),
         };
         verdicts.keep(self.id.as_str(), hash, &learnt);
         learnt.map(drop)
+    }
+
+    fn must_be_confined(&self) -> bool {
+        matches!(self.tier, Tier::Worker { must_be_confined: true })
+    }
+
+    /// Says what it breaks of its word and of the rules that can be asked in a moment.
+    async fn asked(&self, runtime: &Runtime) -> Vec<String> {
+        let mut broken = honesty::broken(self, runtime).await;
+        let Runtime::Worker(_) = runtime else { return broken };
+        let must_be_confined = self.must_be_confined();
+        let budgets = Budgets {
+            step_cpu: self.terms.budgets.step_cpu.min(probe_rules::STEP_CPU),
+            ..self.terms.budgets
+        };
+        let program = self.terms.program.as_ref();
+        let began = Instant::now();
+        // Not of the plugin's own worker, whose crashes count.
+        match Worker::new(&self.judged, program, budgets, must_be_confined, None) {
+            Ok(worker) => {
+                broken.extend(probe_rules::broken(worker, &self.judged.manifest).await);
+                debug!(plugin = %self.id, took_ms = began.elapsed().as_millis(), "asked for rules");
+            }
+            Err(error) => debug!(plugin = %self.id, %error, "not asked for rules"),
+        }
+        broken
     }
 
     /// Returns what it declares and did not do when it was loaded for the first time.

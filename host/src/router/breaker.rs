@@ -60,6 +60,12 @@ pub enum Standing {
 }
 
 impl Breaker {
+    /// Reports whether requests go through.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
     /// Reports how it stands.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {

@@ -1,6 +1,6 @@
 //! A plugin in a worker of its own, as the conformance suite asks it.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use plugin_api::{
     abi::Message,
@@ -8,7 +8,7 @@ use plugin_api::{
     kit::conformance::{Rule, Stepped, Steps, Subject},
 };
 
-use crate::plugin::{
+use super::{
     RefusalError, load,
     runtime::block_on,
     worker::{Broken, Worker, WorkerExchange},
@@ -16,20 +16,30 @@ use crate::plugin::{
 
 /// A plugin in a worker. After the first end of that, nothing more is asked of it: what follows would
 /// only say it again, a process each.
-pub(super) struct Confined {
+pub(crate) struct Confined {
     worker: Arc<Worker>,
+    /// When nothing more is asked.
+    until: Option<Instant>,
     fallen: RefCell<Option<(Rule, String)>>,
 }
 
 /// Most memory of a worker between exchanges. A large one in use has 40 MiB.
 const MAX_MEMORY: u64 = 192 << 20;
 
+/// What is found of exchanges for which no time was left. It says nothing about the plugin.
+pub(crate) const OVER: &str = "the time to ask is over";
+
 impl Confined {
-    pub(super) fn new(worker: Worker) -> Self {
-        Self { worker: Arc::new(worker), fallen: RefCell::default() }
+    pub(crate) fn new(worker: Worker) -> Self {
+        Self { worker: Arc::new(worker), until: None, fallen: RefCell::default() }
     }
 
-    pub(super) async fn ready(&self) -> Result<(), RefusalError> {
+    /// Asks nothing more after this time. What is asked then fails, with [`OVER`] for its detail.
+    pub(crate) fn until(self, until: Instant) -> Self {
+        Self { until: Some(until), ..self }
+    }
+
+    pub(crate) async fn ready(&self) -> Result<(), RefusalError> {
         self.worker.ready().await
     }
 }
@@ -58,6 +68,9 @@ impl Steps for InWorker<'_> {
     fn step(&mut self, now: Timestamp, message: &Message<'_>) -> Stepped {
         let mut stepped = Stepped::default();
         let mut fallen = self.of.fallen.borrow_mut();
+        if self.of.until.is_some_and(|until| Instant::now() >= until) {
+            fallen.get_or_insert((Rule::StepsInTime, OVER.to_owned()));
+        }
         if fallen.is_none() {
             self.exchange.give_message(now, message);
             if let Err(broken) = block_on(self.exchange.answer(&mut self.step)) {
