@@ -46,7 +46,7 @@ pub(crate) fn every_recorded_answer(
 
 /// Tells answers from what else lies in the folder.
 fn is_answer(name: &str) -> bool {
-    let other = [".events.json", ".request.json", ".error.json"];
+    let other = ["head.json", ".events.json", ".request.json", ".error.json"];
     name.ends_with(".sse")
         || (name.ends_with(".json") && !other.iter().any(|end| name.ends_with(end)))
 }

@@ -41,7 +41,7 @@ use std::{collections::BTreeSet, fmt};
 
 pub use declared::check_manifest;
 pub use drive::{Stepped, Steps, Subject};
-pub use fixture::{Answers, Fixture};
+pub use fixture::{Answers, Fixture, Head};
 pub use rules::{Rule, Stage};
 
 use serde_json::Value;

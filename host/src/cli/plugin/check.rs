@@ -88,7 +88,8 @@ pub(super) fn run(args: &CheckArgs, maestro: &Maestro, output: &Output) -> Outco
     }
     if checked.fixtures == 0 && args.rules.is_empty() && !output.is_json() {
         output.note(
-            "it was checked without recorded answers; `--fixtures DIR` names a folder of them",
+            "it came without recorded answers: generated inputs alone were used; `--fixtures DIR` names \
+             a folder of them",
         );
     }
     if checked.passed { Ok(()) } else { Err(Failure::Nonconforming) }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{headers, rules::Rule, url::Url};
+use super::{fixture::Head, headers, rules::Rule, url::Url};
 use crate::{
     abi::{
         Effect, Message,
@@ -60,6 +60,12 @@ pub(super) enum Upstream {
 impl Upstream {
     pub(super) fn new(status: u16, kind: &str, body: &[u8]) -> Self {
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
+        Self::Answer { status, headers, chunks: vec![body.to_vec()], breaks: false }
+    }
+
+    /// Answers with a recorded head.
+    pub(super) fn with(head: &Head, body: &[u8]) -> Self {
+        let (status, headers) = (head.status, head.headers.0.clone());
         Self::Answer { status, headers, chunks: vec![body.to_vec()], breaks: false }
     }
 

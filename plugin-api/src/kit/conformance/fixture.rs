@@ -5,14 +5,17 @@
 //! | `NAME.sse`, `NAME.ndjson`, `NAME.json` | an answer of a chat, streamed or whole |
 //! | `NAME.request.json` | the [`ChatRequest`] that it answers; without it, a greeting |
 //! | `NAME.events.json`, `NAME.json.events.json` | the events that must come of it, and the error |
+//! | `NAME.head.json`, `NAME.json.head.json` | the [`Head`] that it came with, in the form of a recording |
+//! | `head.json` | headers of all answers that have no head of their own, beside their media type |
 //! | `NAME.models.json`, `NAME.embeddings.json`, `NAME.tokens.json` | answers of other operations |
-//! | `NAME.sent.json`, `NAME.value.json` | what a plugin's own tests expect; not read here |
+//! | `NAME.sent.json`, `NAME.value.json`, `NAME.error.json` | what a plugin's own tests expect; not read here |
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::ChatRequest;
+use crate::{chat::ChatRequest, http::Headers};
 
 /// A recorded answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,14 +25,39 @@ pub struct Fixture {
     pub name: String,
     /// What it answers.
     pub answers: Answers,
-    /// Its media type.
-    pub media_type: &'static str,
+    /// The head that came before it.
+    pub head: Head,
     /// The recorded bytes.
     pub body: Vec<u8>,
     /// The request that it answers, of a chat.
     pub request: Option<ChatRequest>,
     /// What must come of it.
     pub events: Option<Value>,
+}
+
+/// Status and headers of an answer. Events may repeat them: a request's id, what is left of a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Head {
+    /// The HTTP status; 200 unless written.
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// Names in lowercase, with their values.
+    #[serde(default)]
+    pub headers: Headers,
+}
+
+const fn ok() -> u16 {
+    200
+}
+
+impl Head {
+    /// Makes the head of an answer of this media type with further headers.
+    pub(super) fn of(media_type: &str, more: &[(String, String)]) -> Self {
+        let mut headers = vec![("content-type".to_owned(), media_type.to_owned())];
+        headers.extend_from_slice(more);
+        Self { status: ok(), headers: Headers(headers) }
+    }
 }
 
 /// The operation that a recorded answer belongs to.
@@ -59,23 +87,30 @@ impl Fixture {
     {
         let files: BTreeMap<String, Vec<u8>> =
             files.into_iter().map(|(name, bytes)| (name.into(), bytes.into())).collect();
+        let shared: Option<Head> = files.get_key_value(SHARED).map(read).transpose()?;
+        let shared = shared.map_or_else(Vec::new, |head| head.headers.0);
         let mut fixtures = Vec::new();
         for (name, body) in &files {
             let Some((stem, answers, media_type)) = kind(name) else { continue };
+            // `a.sse` and `a.json` may stand beside each other; the longer name is the latter's.
+            let beside = |suffix: &str| {
+                let whole = files.get_key_value(&format!("{name}.{suffix}"));
+                let streamed = || files.get_key_value(&format!("{stem}.{suffix}"));
+                whole.or_else(|| streamed().filter(|_| !name.ends_with(".json")))
+            };
+            let head = beside("head.json").map(read).transpose()?;
             let mut fixture = Self {
                 name: name.clone(),
                 answers,
-                media_type,
+                head: head.unwrap_or_else(|| Head::of(media_type, &shared)),
                 body: body.clone(),
                 request: None,
                 events: None,
             };
             if answers == Answers::Chat {
-                let beside = |suffix: &str| files.get_key_value(&format!("{stem}.{suffix}"));
-                fixture.request = beside("request.json").map(read).transpose()?;
-                let whole = files.get_key_value(&format!("{name}.events.json"));
-                let streamed = || beside("events.json").filter(|_| !name.ends_with(".json"));
-                fixture.events = whole.or_else(streamed).map(read).transpose()?;
+                let request = files.get_key_value(&format!("{stem}.request.json"));
+                fixture.request = request.map(read).transpose()?;
+                fixture.events = beside("events.json").map(read).transpose()?;
             }
             fixtures.push(fixture);
         }
@@ -83,11 +118,16 @@ impl Fixture {
     }
 }
 
+/// The head of a whole folder.
+const SHARED: &str = "head.json";
+
 /// What stands beside an answer and is none.
-const BESIDE: &[&str] = &[".events.json", ".request.json", ".value.json", ".sent.json"];
+const BESIDE: &[&str] =
+    &[".events.json", ".request.json", ".head.json", ".error.json", ".value.json", ".sent.json"];
 
 fn kind(name: &str) -> Option<(&str, Answers, &'static str)> {
     const JSON: &str = "application/json";
+    (name != SHARED).then_some(())?;
     BESIDE.iter().all(|suffix| !name.ends_with(suffix)).then_some(())?;
     [
         (".models.json", Answers::Models, JSON),
@@ -108,6 +148,31 @@ fn read<T: serde::de::DeserializeOwned>((name, bytes): (&String, &Vec<u8>)) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_has_its_own_head_or_the_folders() {
+        let files = [
+            ("a.sse", ""),
+            ("a.head.json", r#"{"request":0,"status":429,"headers":[["retry-after","7"]]}"#),
+            ("a.json", ""),
+            ("b.json", ""),
+            ("b.json.head.json", "{}"),
+            ("head.json", r#"{"headers":[["x-request-id","r"]]}"#),
+        ];
+        let fixtures = Fixture::of_files(files).unwrap();
+        let heads: Vec<_> = fixtures.iter().map(|f| (f.name.as_str(), json(&f.head))).collect();
+        let shared = r#"{"status":200,"headers":[["content-type","application/json"],["x-request-id","r"]]}"#;
+        let expected = [
+            ("a.json", shared),
+            ("a.sse", r#"{"status":429,"headers":[["retry-after","7"]]}"#),
+            ("b.json", r#"{"status":200,"headers":[]}"#),
+        ];
+        assert_eq!(heads, expected.map(|(name, head)| (name, head.to_owned())));
+    }
+
+    fn json(head: &Head) -> String {
+        serde_json::to_string(head).unwrap()
+    }
 
     #[test]
     fn files_belong_together_by_name() {

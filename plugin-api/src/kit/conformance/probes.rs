@@ -8,7 +8,7 @@ use super::{
     BLOB, Finding, Options,
     declared::filled,
     drive::{Ask, Beside, Drive, Subject, Trace, Upstream},
-    fixture::{Answers, Fixture},
+    fixture::{Answers, Fixture, Head},
     random::{Random, shrink},
     rules::{Rule, Stage},
     url::Url,
@@ -55,14 +55,14 @@ pub(super) struct Probes<'a> {
 struct Case {
     label: String,
     ask: Ask,
-    media_type: &'static str,
+    head: Head,
     body: Vec<u8>,
     plain: Trace,
 }
 
 impl Case {
     fn answer(&self) -> Upstream {
-        Upstream::new(200, self.media_type, &self.body)
+        Upstream::with(&self.head, &self.body)
     }
 }
 
@@ -107,7 +107,6 @@ impl<'a> Probes<'a> {
         self.capabilities();
         self.features();
         let cases = self.cases();
-        // What was recorded was recorded of one provider.
         if self.at == 0 {
             self.recorded(&cases);
         }
@@ -125,7 +124,7 @@ impl<'a> Probes<'a> {
 
     /// Gives a recorded answer and says what came of it.
     pub(super) fn play(&self, fixture: &Fixture) -> Trace {
-        let answer = Upstream::new(200, fixture.media_type, &fixture.body);
+        let answer = Upstream::with(&fixture.head, &fixture.body);
         self.quietly(&self.ask(asked(fixture)), &[answer], Beside::default())
     }
 
@@ -263,11 +262,13 @@ impl<'a> Probes<'a> {
     /// Makes cases of the fixtures and some of our own, leaving out those that break a rule when
     /// nothing special happens, or that are not deterministic.
     fn cases(&mut self) -> Vec<Case> {
-        let mut made: Vec<(String, Operation, &'static str, Vec<u8>)> = Vec::new();
-        for fixture in self.fixtures {
+        let mut made: Vec<(String, Operation, Head, Vec<u8>)> = Vec::new();
+        // What was recorded was recorded of one provider; the others get what is generated.
+        let recorded = if self.at == 0 { self.fixtures } else { &[] };
+        for fixture in recorded {
             let operation = asked(fixture);
             let (label, body) = (format!("fixture `{}`", fixture.name), fixture.body.clone());
-            made.push((label, operation, fixture.media_type, body));
+            made.push((label, operation, fixture.head.clone(), body));
         }
         for (text, body) in [
             ("plain events", &b"data: hello\n\ndata: there\n\ndata: [DONE]\n\n"[..]),
@@ -277,18 +278,20 @@ impl<'a> Probes<'a> {
                 "data: caf\u{e9} \u{6f22} \u{1f600}\n\ndata: [DONE]\n\n".as_bytes(),
             ),
         ] {
-            made.push((text.into(), Operation::Chat(Box::new(hello())), SSE, body.to_vec()));
+            let operation = Operation::Chat(Box::new(hello()));
+            made.push((text.into(), operation, Head::of(SSE, &[]), body.to_vec()));
         }
         let list = br#"["a","b"]"#.to_vec();
-        made.push(("a list".into(), Operation::ListModels(ListModels::default()), JSON, list));
+        let operation = Operation::ListModels(ListModels::default());
+        made.push(("a list".into(), operation, Head::of(JSON, &[]), list));
         let mut cases = Vec::new();
-        for (label, operation, media_type, body) in made {
+        for (label, operation, head, body) in made {
             let hopeless = self.hopeless.contains(operation.wire_name());
             if hopeless || !self.has(capability_of(&operation)) {
                 continue;
             }
             let ask = self.ask(operation);
-            let answer = Upstream::new(200, media_type, &body);
+            let answer = Upstream::with(&head, &body);
             let plain = self.run(&label, &ask, std::slice::from_ref(&answer), Beside::default());
             if plain.broken.is_some() {
                 continue;
@@ -299,7 +302,7 @@ impl<'a> Probes<'a> {
                 self.find(Rule::ReplayIsDeterministic, label, difference);
                 continue;
             }
-            cases.push(Case { label, ask, media_type, body, plain });
+            cases.push(Case { label, ask, head, body, plain });
         }
         cases
     }
@@ -376,7 +379,7 @@ impl<'a> Probes<'a> {
     }
 
     fn cut(&mut self, case: &Case, body: &[u8], rule: Rule, whole: &Trace) {
-        let answer = |body: &[u8]| Upstream::new(200, case.media_type, body);
+        let answer = |body: &[u8]| Upstream::with(&case.head, body);
         let bytewise = |body: &[u8]| answer(body).cut(std::iter::repeat_n(1, body.len()));
         let trace = self.run(
             &format!("{}, byte by byte", case.label),
@@ -426,7 +429,7 @@ impl<'a> Probes<'a> {
                 let at = self.random.below(body.len() + 1);
                 body.splice(at..at, bad.iter().copied());
             }
-            let answer = Upstream::new(200, case.media_type, &body);
+            let answer = Upstream::with(&case.head, &body);
             let label = format!("{} with bytes that are no UTF-8", case.label);
             let whole = self.run(&label, &case.ask, &[answer], Beside::default());
             if whole.broken.is_none() {
@@ -443,12 +446,12 @@ impl<'a> Probes<'a> {
             }
             self.tried.insert(Rule::TruncatedAnswerFails);
             let body = &case.body[..case.body.len() / 3];
-            let answer = Upstream::new(200, case.media_type, body).breaking();
+            let answer = Upstream::with(&case.head, body).breaking();
             let label = format!("{}, broken off after {} bytes", case.label, body.len());
             let trace = self.run(&label, &case.ask, &[answer], Beside::default());
             if trace.done_at_break {
                 let least = shrink(body, |body| {
-                    let answer = Upstream::new(200, case.media_type, body).breaking();
+                    let answer = Upstream::with(&case.head, body).breaking();
                     self.quietly(&case.ask, &[answer], Beside::default()).done_at_break
                 });
                 let input = format!("{}, broken off: {}", case.label, shown(&least));
