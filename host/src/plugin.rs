@@ -7,7 +7,7 @@
 //!
 //! [`generations`] puts another registry in its place when the folders change, which [`watch`] notices;
 //! [`development`] is where an author's builds come before the installed ones.
-//! [`probe_rules`] is what the first load asks, [`probe`] keeps what came of it, [`quarantine`] what crashes too often.
+//! `probe_rules` is what the first load asks, [`probe`] keeps what came of it, [`quarantine`] what crashes too often.
 //!
 //! [`tier`] decides where a library runs: trusted ones ([`trust`]) in this process, all others in a
 //! confined [`worker`]. [`runtime`] is what both have in common, for the driver;
@@ -22,17 +22,18 @@ pub mod judge;
 pub mod load;
 pub mod object;
 pub mod probe;
-pub mod probe_rules;
 pub mod quarantine;
 pub mod registry;
 pub mod resident;
 pub mod runtime;
 pub mod scan;
-pub(crate) mod subject;
 pub mod tier;
 pub mod trust;
 pub mod watch;
 pub mod worker;
+
+mod probe_rules;
+pub(crate) mod subject;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The first load of unknown bytes, in a worker of their own, and what came of it.
 //!
 //! What loads is asked for each capability that it declares, with one step of each, which is also what
-//! an installation asks, and then for the rules that [`probe_rules`](super::probe_rules) names. What is
+//! an installation asks, and then for the rules that `probe_rules` names. What is
 //! not there, or is broken, is said and kept, and the rest may be used.
 //!
 //! A verdict holds for the bytes, the build of the host and the contract. Failures are kept too, so that
