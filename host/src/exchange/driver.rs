@@ -157,7 +157,7 @@ enum Upstream {
 
 /// What happened first.
 enum Happened {
-    Head(Result<Answer, TransportError>),
+    Head(Result<Box<Answer>, TransportError>),
     Chunk(Result<Option<Bytes>, TransportError>),
     Woken,
     /// Its plugin was replaced, and the time to end was over.
@@ -263,7 +263,7 @@ impl Driver {
                 Happened::Head(Ok(mut answer)) => {
                     let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
                     debug!(provider = self.provider, status, "answer");
-                    self.upstream = Upstream::Reading(Box::new(answer));
+                    self.upstream = Upstream::Reading(answer);
                     let request = self.open_request();
                     self.relay.head(status, &headers);
                     if self.relay.is_on() {
@@ -334,7 +334,7 @@ impl Driver {
                 Happened::Woken
             }
             Upstream::Sending(sending) => tokio::select! {
-                head = sending => Happened::Head(head),
+                head = sending => Happened::Head(head.map(Box::new)),
                 () = woken => Happened::Woken,
             },
             Upstream::Reading(answer) => tokio::select! {

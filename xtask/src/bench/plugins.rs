@@ -78,30 +78,27 @@ fn is_row(line: &&str) -> bool {
 /// recorded answers.
 fn check(dist: &Dist, plugin: &str, dialect: Option<&str>) -> Result<(f64, usize)> {
     let home = tempfile::tempdir()?;
-    let fixtures = home.path().join("fixtures");
-    fs::create_dir(&fixtures)?;
+    let folder = dialect.map(|name| run::root().join("dialects/tests/fixtures").join(name));
     let mut count = 0;
-    if let Some(dialect) = dialect {
-        for entry in fs::read_dir(run::root().join("dialects/tests/fixtures").join(dialect))? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            // Events were recorded together with heads that are not in the files.
-            if !name.ends_with(".events.json") {
-                fs::copy(&path, fixtures.join(name))?;
-                count += 1;
-            }
-        }
+    for entry in folder.iter().flat_map(fs::read_dir).flatten() {
+        let name = entry?.file_name();
+        let beside = |name: &str| BESIDE.iter().any(|end| name.ends_with(end));
+        count += usize::from(name.to_str().is_some_and(|name| !beside(name)));
     }
     let library = run::target().join("release").join(dist::library_name(plugin));
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let mut command = Command::new(&dist.program);
-        command.args(["plugin", "check"]).arg(&library).arg("--fixtures").arg(&fixtures);
+        command.args(["plugin", "check"]).arg(&library);
+        command.args(folder.iter().flat_map(|folder| ["--fixtures".as_ref(), folder.as_os_str()]));
         command.env("MAESTRO_HOME", home.path());
         times.push(timed(&mut command)?);
     }
     Ok((median(times), count))
 }
+
+/// What stands beside recorded answers.
+const BESIDE: &[&str] = &["head.json", ".events.json", ".request.json", ".error.json"];
 
 /// Runs a command that must succeed, and returns how many seconds it took.
 fn timed(command: &mut Command) -> Result<f64> {
