@@ -4,20 +4,12 @@ use dialects::gemini::Decoder;
 use plugin_api::{error::ErrorKind, kit::replay::Replay};
 use serde_json::Value;
 
-use super::{JSON, SSE};
+use super::JSON;
 use crate::common::{golden, numbered, open};
 
 #[test]
 fn every_recorded_answer() {
-    golden::every_recorded_answer(
-        "gemini",
-        41,
-        open::<Decoder>,
-        |name| {
-            if name.ends_with(".json") { &JSON } else { &SSE }
-        },
-        numbered,
-    );
+    golden::every_recorded_answer("gemini", 41, open::<Decoder>, numbered);
 }
 
 /// The seeds of the fuzz target that are no answers mean something, too.

@@ -6,17 +6,5 @@ use crate::common::{golden, numbered, open};
 
 #[test]
 fn every_recorded_answer_of_chat_completions() {
-    golden::every_recorded_answer(
-        "openai_chat",
-        31,
-        open::<Decoder>,
-        |name| {
-            if name.ends_with(".json") {
-                &[("content-type", "application/json")]
-            } else {
-                &[("content-type", "text/event-stream; charset=utf-8")]
-            }
-        },
-        numbered,
-    );
+    golden::every_recorded_answer("openai_chat", 31, open::<Decoder>, numbered);
 }
