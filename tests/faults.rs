@@ -38,7 +38,7 @@ const fn row(name: &'static str, what: &'static str, said: &'static str) -> Row 
 const CODE: &[Row] = &[
     row("abrt", "`abort`", "it aborted"),
     row("segv", "a write to address 0", "segmentation fault"),
-    row("loop", "an endless loop", "a step used more than 300 ms of processor time"),
+    row("loop", "an endless loop", "a step used more than 1000 ms of processor time"),
     row("deep", "a recursion without end", "segmentation fault"),
     row("naps", "`sleep`", "forbidden system call `clock_nanosleep`"),
     row("huge", "an allocation of 10 GB", "it aborted"),
@@ -115,7 +115,7 @@ struct Host {
 
 /// Budgets that a test can wait for. Processor time, because a busy machine takes none of it away.
 const TIGHT: &str =
-    "[plugins]\nstep_cpu_ms = 300\nstep_wall_ms = 20000\nmemory_mb = 256\nquarantine_after = 0\n";
+    "[plugins]\nstep_cpu_ms = 1000\nstep_wall_ms = 20000\nmemory_mb = 256\nquarantine_after = 0\n";
 
 impl Host {
     /// Starts a gateway with `hostile` in a worker, and a server whose plugin runs in process.
