@@ -14,10 +14,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use plugin_api::http::{HOST_HEADERS, Headers, HttpRequest, TransportErrorKind};
-use reqwest::{Certificate, Client, Identity, redirect};
+use reqwest::{Certificate, Client, Identity, Response, redirect};
 use tokio::{
     runtime,
-    task::yield_now,
+    sync::mpsc::{Receiver, Sender, channel},
+    task::{AbortHandle, yield_now},
     time::{Instant, Sleep, sleep, timeout},
 };
 use url::Url;
@@ -76,6 +77,8 @@ pub struct Transport {
     timeouts: Timeouts,
     /// Few, so that looking at each is quicker than a hash.
     clients: Mutex<Vec<(Kind, Client)>>,
+    /// What was read last: most requests go where the one before went.
+    last_url: Mutex<Option<(String, Url)>>,
 }
 
 /// What a client is made for.
@@ -92,7 +95,7 @@ impl Transport {
     /// Makes a transport. Nothing is opened until the first request.
     #[must_use]
     pub fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, clients: Mutex::default() }
+        Self { timeouts, clients: Mutex::default(), last_url: Mutex::default() }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -107,9 +110,7 @@ impl Transport {
         body: Bytes,
         credential: Option<Arc<CredentialUse>>,
     ) -> Result<Answer, TransportError> {
-        let mut url = Url::parse(&request.url).map_err(|_| {
-            TransportError::refused("the plugin asked for something that is no URL")
-        })?;
+        let mut url = self.read_url(&request.url)?;
         let declared = route.origins.iter().find(|origin| origin.is_of(&url)).cloned();
         let origin = declared.ok_or_else(|| undeclared(&url, &route))?;
         if origin.is_exposed() && !route.allow_plain_http {
@@ -152,12 +153,22 @@ impl Transport {
             silence: Box::pin(sleep(Duration::from_millis(self.timeouts.idle_ms))),
             idle_ms: self.timeouts.idle_ms,
             origin,
-            begun: false,
-            left: response.content_length(),
-            response,
-            gathered: Vec::new(),
-            ended: None,
+            body: Incoming::Asked(response),
         })
+    }
+
+    fn read_url(&self, text: &str) -> Result<Url, TransportError> {
+        let mut last = self.last_url.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, url)) = &*last
+            && read == text
+        {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(text).map_err(|_| {
+            TransportError::refused("the plugin asked for something that is no URL")
+        })?;
+        *last = Some((text.to_owned(), url.clone()));
+        Ok(url)
     }
 
     /// Finds or makes the client for a provider's certificates. Requests to this machine go past the
@@ -285,21 +296,26 @@ pub struct Answer {
     pub status: u16,
     /// Headers.
     pub headers: Headers,
-    response: reqwest::Response,
-    /// Whether a piece was handed over.
-    begun: bool,
-    /// Bytes that were announced and have not come.
-    left: Option<u64>,
-    /// Pieces that came together, until they are handed over.
-    gathered: Vec<Bytes>,
-    /// The end that came with them.
-    ended: Option<Result<(), reqwest::Error>>,
+    body: Incoming,
     idle_ms: u64,
     /// Ends when nothing came for so long. One for the whole answer: to move it to a later time takes
     /// no lock of the runtime's, a new one for each piece takes two.
     silence: Pin<Box<Sleep>>,
     origin: Origin,
 }
+
+/// A body that is being received.
+#[derive(Debug)]
+enum Incoming {
+    /// Piece by piece, as it is asked for.
+    Asked(Response),
+    /// By a task of its own.
+    Gathered(Gathered),
+    Over,
+}
+
+/// A piece of a body, `None` at its end; or why it broke off.
+type Piece = Result<Option<Bytes>, String>;
 
 impl Answer {
     fn idle(&self) -> Duration {
@@ -315,80 +331,20 @@ impl Answer {
     ///
     /// [`TransportError`] when the connection breaks, or nothing comes for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        if self.gathered.is_empty() {
-            let piece = self.came().await?;
-            let is_first = !std::mem::replace(&mut self.begun, true);
-            match piece {
-                // The first is waited for the most; and what it says decides what becomes of the rest.
-                Some(piece) if !is_first && piece.len() < FULL && !self.is_all() => {
-                    self.gathered.push(piece);
-                }
-                other => return Ok(other),
-            }
-        }
-        self.gather().await;
-        let whole = match self.gathered.as_mut_slice() {
-            [one] => std::mem::take(one),
-            several => several.concat().into(),
-        };
-        self.gathered.clear();
-        Ok(Some(whole))
-    }
-
-    /// Takes what has come with the first piece: events that a server wrote together are handed over
-    /// one by one by the connection's task, which gets a turn for each.
-    async fn gather(&mut self) {
-        let mut length: usize = self.gathered.iter().map(Bytes::len).sum();
-        while length < FULL && self.ended.is_none() {
-            // Twice, because hyper, for which we may be the body of an answer, asks twice a turn.
-            yield_now().await;
-            yield_now().await;
-            let next = poll_fn(|cx| Poll::Ready(pin!(self.response.chunk()).poll(cx))).await;
-            match next {
-                Poll::Ready(Ok(Some(next))) => {
-                    length += next.len();
-                    self.count(&next);
-                    self.gathered.push(next);
-                }
-                Poll::Ready(end) => self.ended = Some(end.map(|_| ())),
-                Poll::Pending => return,
-            }
-        }
-    }
-
-    fn count(&mut self, piece: &Bytes) {
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(piece.len() as u64);
-        }
-    }
-
-    /// Reports whether nothing can follow.
-    fn is_all(&self) -> bool {
-        self.left == Some(0)
-    }
-
-    async fn came(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let came = match self.ended.take() {
-            Some(end) => Some(end.map(|()| None)),
-            None => tokio::select! {
-                biased;
-                chunk = self.response.chunk() => Some(chunk),
-                () = &mut self.silence => None,
-            },
+        let came = tokio::select! {
+            biased;
+            chunk = self.body.chunk() => Some(chunk),
+            () = &mut self.silence => None,
         };
         match came {
             Some(Ok(chunk)) => {
                 let until = Instant::now() + self.idle();
                 self.silence.as_mut().reset(until);
-                Ok(chunk.inspect(|chunk| self.count(chunk)))
+                Ok(chunk)
             }
             Some(Err(error)) => Err(TransportError {
                 kind: TransportErrorKind::Reset,
-                message: format!(
-                    "the connection to `{}` broke: {}",
-                    self.origin,
-                    chain(&error.without_url())
-                ),
+                message: format!("the connection to `{}` broke: {error}", self.origin),
                 sent: true,
             }),
             None => Err(TransportError {
@@ -400,6 +356,89 @@ impl Answer {
                 ),
                 sent: true,
             }),
+        }
+    }
+}
+
+impl Incoming {
+    /// Cancel-safe.
+    async fn chunk(&mut self) -> Piece {
+        match self {
+            Self::Asked(response) => {
+                let piece = next(response).await;
+                // Of a stream the first piece is waited for the most, so it is handed over alone.
+                if let Ok(Some(_)) = piece
+                    && response.content_length().is_none()
+                    && let Self::Asked(response) = std::mem::replace(self, Self::Over)
+                {
+                    *self = Self::Gathered(Gathered::of(response));
+                }
+                piece
+            }
+            Self::Gathered(pieces) => pieces.next().await,
+            Self::Over => Ok(None),
+        }
+    }
+}
+
+async fn next(response: &mut Response) -> Piece {
+    response.chunk().await.map_err(|error| chain(&error.without_url()))
+}
+
+/// A stream that a task reads, so that what came together is handed over together.
+///
+/// Events that a server wrote together are handed over one by one by the connection's task, which gets a
+/// turn for each. Whoever waits for them would be asked as often, with all that lies between it and the
+/// client; this task has nothing behind it.
+#[derive(Debug)]
+struct Gathered {
+    pieces: Receiver<Piece>,
+    task: AbortHandle,
+}
+
+impl Gathered {
+    fn of(response: Response) -> Self {
+        // One piece ahead of who takes them, and no further.
+        let (sender, pieces) = channel(1);
+        let task = tokio::spawn(gather(response, sender)).abort_handle();
+        Self { pieces, task }
+    }
+
+    async fn next(&mut self) -> Piece {
+        self.pieces.recv().await.unwrap_or_else(|| Err("its reader is gone".to_owned()))
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn gather(mut response: Response, pieces: Sender<Piece>) {
+    while let Ok(room) = pieces.reserve().await {
+        let (mut came, mut length) = (Vec::new(), 0);
+        let mut piece = next(&mut response).await;
+        while let Ok(Some(bytes)) = &mut piece {
+            length += bytes.len();
+            came.push(std::mem::take(bytes));
+            if length >= FULL {
+                break;
+            }
+            // The connection's turn.
+            yield_now().await;
+            let more = poll_fn(|cx| Poll::Ready(pin!(next(&mut response)).poll(cx))).await;
+            let Poll::Ready(more) = more else { break };
+            piece = more;
+        }
+        match came.as_mut_slice() {
+            [] => return room.send(piece),
+            [one] => room.send(Ok(Some(std::mem::take(one)))),
+            several => room.send(Ok(Some(several.concat().into()))),
+        }
+        if !matches!(piece, Ok(Some(_))) {
+            let _ = pieces.send(piece).await;
+            return;
         }
     }
 }
