@@ -4,6 +4,7 @@
 //! slows no request. What finds the queue full is dropped, counted, and told when there is room again.
 
 use std::{
+    fmt,
     io::{self, Write},
     sync::{
         Arc, OnceLock,
@@ -14,7 +15,20 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{Format, Writer},
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
+
+use crate::gateway::ACCESS;
 
 /// Where log lines go.
 #[derive(Clone, Debug)]
@@ -85,6 +99,73 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
+/// Makes a line of an event as the subscriber does, but those of requests by hand: there is one for each,
+/// of a dozen fields, and the subscriber asks for each field about colours and looks at each letter.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Format);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let about = event.metadata();
+        if about.target() != ACCESS || line.has_ansi_escapes() {
+            return self.0.format_event(context, line, event);
+        }
+        SystemTime.format_time(&mut line)?;
+        write!(line, " {:>5} {ACCESS}:", about.level().as_str())?;
+        let mut fields = Fields { line, written: Ok(()) };
+        event.record(&mut fields);
+        fields.written?;
+        fields.line.write_char('\n')
+    }
+}
+
+/// Writes ` name=value` for each field.
+struct Fields<'a> {
+    line: Writer<'a>,
+    written: fmt::Result,
+}
+
+impl Fields<'_> {
+    fn add(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        let write = || {
+            self.line.write_char(' ')?;
+            self.line.write_str(field.name())?;
+            self.line.write_char('=')?;
+            value(&mut self.line)
+        };
+        if self.written.is_ok() {
+            self.written = write();
+        }
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        self.add(field, |line| {
+            if !text.bytes().all(is_plain) {
+                return write!(line, "{text:?}");
+            }
+            line.write_char('"')?;
+            line.write_str(text)?;
+            line.write_char('"')
+        });
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, |line| write!(line, "{value:?}"));
+    }
+}
+
 /// Writes until the last sender is gone. Nobody can be told of a failure to write.
 fn write(queued: &Receiver<Entry>, dropped: &AtomicU64, mut out: impl Write) {
     while let Ok(first) = queued.recv() {
@@ -132,7 +213,34 @@ const PATIENCE: Duration = Duration::from_secs(1);
 mod tests {
     use std::sync::Mutex;
 
+    use tracing::{info, subscriber::with_default};
+
     use super::*;
+
+    /// Says the same as one line of each maker.
+    #[test]
+    fn the_line_of_a_request_is_as_the_subscribers_own() {
+        let behind_time = |by_hand: bool| {
+            let said = Arc::new(Mutex::new(Vec::new()));
+            let out = Arc::clone(&said);
+            let whole = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(move || Slow(Arc::clone(&out)));
+            let say = || {
+                let (none, text) = (None::<&str>, Some("a \"b\"\n\u{1b}[31mé"));
+                info!(target: ACCESS, id = "r-1", method = %"POST", text, none, ms = 1.5, bytes = 7);
+            };
+            match by_hand {
+                true => with_default(whole.event_format(Lines::default()).finish(), say),
+                false => with_default(whole.finish(), say),
+            }
+            let said = String::from_utf8(said.lock().unwrap().clone()).unwrap();
+            said.split_once(' ').unwrap().1.to_owned()
+        };
+        let line = behind_time(true);
+        assert_eq!(line, behind_time(false));
+        assert!(line.starts_with(" INFO maestro::access: id=\"r-1\" method=POST text="), "{line}");
+    }
 
     /// Writes into memory, once it may.
     struct Slow(Arc<Mutex<Vec<u8>>>);

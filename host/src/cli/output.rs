@@ -9,7 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Outcome, failure::Failure, log::Queue, visible};
+use crate::cli::{
+    Outcome,
+    failure::Failure,
+    log::{Lines, Queue},
+    visible,
+};
 
 /// The two streams, and how the user wants them.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +197,9 @@ pub(super) fn trace(verbose: u8, serves: bool) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
     // It fails only if an embedding program has its own already, which is then the right one.
     let _ = match serves.then(|| Queue::start(io::stderr())) {
-        Some(Ok(queue)) => log.with_writer(queue.install()).try_init(),
+        Some(Ok(queue)) => {
+            log.event_format(Lines::default()).with_writer(queue.install()).try_init()
+        }
         _ => log.with_writer(io::stderr).try_init(),
     };
 }

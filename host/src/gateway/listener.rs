@@ -180,7 +180,7 @@ impl Listener {
             }
         };
         let silenced = ignore_newcomers(&listener);
-        tracing::debug!(target: super::record::TARGET, ?silenced, "the listener closes");
+        tracing::debug!(?silenced, "the listener closes");
         // A client whose connection is half made needs the time of one more packet.
         let quiet = if exposed { FAR } else { NEAR };
         let end = Instant::now() + LONGEST_CLOSE;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+pub(crate) use record::ACCESS;
 pub use server::{Private, Server, StartError};
 pub use tls::TlsError;
 

@@ -133,7 +133,7 @@ impl Drop for Record {
         let ms = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3;
         let gone = self.status.is_none() || !self.complete;
         tracing::info!(
-            target: TARGET,
+            target: ACCESS,
             id = self.id.to_str().unwrap_or_default(),
             method = %self.method,
             path = self.path,
@@ -169,7 +169,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// What the log calls these lines.
-pub(super) const TARGET: &str = "maestro::access";
+pub(crate) const ACCESS: &str = "maestro::access";
 
 /// Longest id that is taken from a client.
 const MAX_ID: usize = 128;

@@ -47,6 +47,10 @@ fn pieces(text: &str) -> Option<(&str, Option<&str>, &str)> {
 
 /// As [`RefPattern::allows`], of a pattern as it is written; what is none allows nothing.
 pub(crate) fn allows(text: &str, provider: &str, model: &str) -> bool {
+    // Of many patterns most are another provider's, as their first letter says.
+    if !text.starts_with('*') && text.bytes().next() != provider.bytes().next() {
+        return false;
+    }
     pieces(text).is_some_and(|(own, _, models)| matches(own, provider) && matches(models, model))
 }
 

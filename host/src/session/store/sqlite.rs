@@ -19,7 +19,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use plugin_api::{ChunkId, ContextId, ProviderId};
@@ -70,6 +70,8 @@ struct Watcher {
     /// `PRAGMA data_version` when `revision` was read.
     data_version: i64,
     revision: u64,
+    /// When it last looked; `None` after a commit of this store.
+    looked: Option<Instant>,
 }
 
 impl SqliteStore {
@@ -129,6 +131,7 @@ impl SqliteStore {
                 connection: open(Role::Reader)?,
                 data_version: -1,
                 revision: 0,
+                looked: None,
             }),
             path: path.to_owned(),
             options,
@@ -172,6 +175,7 @@ impl SqliteStore {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
+            lock(&self.watcher).looked = None;
             Ok(value)
         })();
         result.map_err(|fault: Fault| fault.at(&self.path))
@@ -187,6 +191,9 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     fn revision(&self) -> StoreResult<u64> {
         let mut watcher = lock(&self.watcher);
+        if watcher.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return Ok(watcher.revision);
+        }
         watcher.refresh().map_err(|fault| fault.at(&self.path))
     }
 
@@ -405,9 +412,14 @@ impl Watcher {
                 .query_row([], |row| unsigned(row, 0))?;
             self.data_version = data_version;
         }
+        self.looked = Some(Instant::now());
         Ok(self.revision)
     }
 }
+
+/// For how long another process's commit may go unnoticed by [`Store::revision`]. To look takes four
+/// system calls, and every request of a gateway asks twice.
+const LOOK: Duration = Duration::from_micros(500);
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
