@@ -87,6 +87,10 @@ fn main() -> Result<()> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(proxy::run(to))
         }
+        Some("--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
         _ => one_thread()?.block_on(measure(Plan::read(&arguments)?)),
     }
 }
