@@ -50,10 +50,13 @@ type Piece = Result<Option<Bytes>, String>;
 
 impl Answer {
     /// Begins to receive an answer, of which nothing may come for `idle` at most.
-    pub(super) fn new(response: Response, origin: Origin, idle: Duration) -> Self {
+    pub(super) fn new(mut response: Response, origin: Origin, idle: Duration) -> Self {
+        // Their values are views of the buffer that the head was read into, which they would keep as
+        // long as the body comes.
+        let headers = std::mem::take(response.headers_mut());
         Self {
             status: response.status().as_u16(),
-            headers: read_headers(response.headers()),
+            headers: read_headers(&headers),
             body: Incoming::Asked(response),
             idle,
             silence: Box::pin(sleep(idle)),
