@@ -302,7 +302,8 @@ fn a_fault_of_a_step_ends_its_own_stream_and_no_other() {
     }
     for id in ["hostile", "trusted"] {
         for fault in OUTPUT {
-            let logged = format!("WARN host::exchange::driver: contract broken plugin=\"{id}\" ");
+            let logged =
+                format!("WARN host::exchange::driver::effects: contract broken plugin=\"{id}\" ");
             let told = format!("plugin `{id}` broke contract rule `[..]`; hint: [..]");
             tried(id, fault, &logged, &told);
         }

@@ -39,13 +39,15 @@ impl LastRequest {
 /// Cancels an exchange in a worker, after it has answered what it was given before.
 pub(super) async fn cancel(
     mut live: WorkerExchange,
-    stepping: bool,
+    unanswered: usize,
     now: Timestamp,
     mut stepped: Stepped,
     last: LastRequest,
 ) {
-    if stepping && (live.answer(&mut stepped).await.is_err() || stepped.ended) {
-        return;
+    for _ in 0..unanswered {
+        if live.answer(&mut stepped).await.is_err() || stepped.ended {
+            return;
+        }
     }
     live.give(now, &Input::Cancel, &PackedOpening::default());
     if live.answer(&mut stepped).await.is_ok()

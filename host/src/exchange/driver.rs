@@ -12,9 +12,11 @@ mod effects;
 use std::{
     collections::VecDeque,
     fmt,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    iter, mem,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -30,7 +32,10 @@ use plugin_api::{
     kit::failure,
     operation::{Operation, Reply},
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until, timeout},
+};
 use tracing::{debug, warn};
 
 use super::{
@@ -90,6 +95,10 @@ pub struct Driver {
     live: Live,
     /// Whether a worker was given an input and has not answered.
     stepping: bool,
+    /// What came already, of what is still to be stepped.
+    ahead: VecDeque<Arrived>,
+    /// How many of those a worker was given already.
+    given: usize,
     transport: Arc<Transport>,
     route: Arc<Route>,
     credential: Option<Arc<CredentialUse>>,
@@ -123,10 +132,42 @@ enum Upstream {
     Reading(Box<Answer>),
 }
 
+/// What came from upstream.
+enum Arrived {
+    Head { status: u16, headers: Headers },
+    Piece(Bytes),
+    End,
+    Failed(TransportError),
+}
+
+impl Arrived {
+    fn chunk(came: Result<Option<Bytes>, TransportError>) -> Self {
+        match came {
+            Ok(Some(bytes)) => Self::Piece(bytes),
+            Ok(None) => Self::End,
+            Err(error) => Self::Failed(error),
+        }
+    }
+
+    /// Returns the input that an exchange is given of it. A head, which is never ahead of anything, is
+    /// used up.
+    fn input(&mut self, request: u32) -> Input<'_> {
+        match self {
+            Self::Head { status, headers } => {
+                Input::ResponseHead { request, status: *status, headers: mem::take(headers) }
+            }
+            Self::Piece(bytes) => Input::Body { request, bytes },
+            Self::End => Input::End { request },
+            Self::Failed(error) => {
+                Input::TransportFailed { request, kind: error.kind, message: &error.message }
+            }
+        }
+    }
+}
+
 /// What happened first.
 enum Happened {
-    Head(Result<Box<Answer>, TransportError>),
-    Chunk(Result<Option<Bytes>, TransportError>),
+    Arrived(Arrived),
     Woken,
     /// Its plugin was replaced, and the time to end was over.
     Retired,
@@ -161,6 +202,8 @@ impl Driver {
         let mut driver = Self {
             live: order.runtime.open(),
             stepping: false,
+            ahead: VecDeque::new(),
+            given: 0,
             transport,
             route: order.route,
             credential: order.credential,
@@ -211,6 +254,10 @@ impl Driver {
                 self.answered().await;
                 continue;
             }
+            if let Some(arrived) = self.ahead.pop_front() {
+                self.arrived(arrived);
+                continue;
+            }
             let resident = self.live.resident().cloned();
             let retired = async {
                 match &resident {
@@ -228,47 +275,11 @@ impl Driver {
                 }
             };
             match happened {
-                Happened::Head(Ok(mut answer)) => {
-                    let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
-                    debug!(provider = self.provider, status, "answer");
-                    self.upstream = Upstream::Reading(answer);
-                    let request = self.open_request();
-                    self.relay.head(status, &headers);
-                    if self.relay.is_on() {
-                        self.blobs.forget_native();
-                        self.ready.push_back(Ok(Delivery::Head(headers.clone())));
-                    }
-                    self.step(
-                        &Input::ResponseHead { request, status, headers },
-                        &PackedOpening::default(),
-                    );
+                Happened::Arrived(arrived) if self.may_look_ahead() => {
+                    self.ahead.push_back(arrived);
+                    self.look_ahead().await;
                 }
-                Happened::Chunk(Ok(Some(bytes))) => {
-                    let request = self.open_request();
-                    self.relay.piece(&bytes);
-                    self.step(&Input::Body { request, bytes: &bytes }, &PackedOpening::default());
-                }
-                Happened::Chunk(Ok(None)) => {
-                    self.upstream = Upstream::None;
-                    self.relay.ending(Phase::End);
-                    let request = self.open_request();
-                    self.step(&Input::End { request }, &PackedOpening::default());
-                }
-                Happened::Head(Err(error)) | Happened::Chunk(Err(error)) => {
-                    self.upstream = Upstream::None;
-                    self.relay.ending(Phase::Broken);
-                    let (request, kind) = (self.open_request(), error.kind);
-                    let message = error.message.as_str();
-                    if self.relay.is_deaf() {
-                        // Nobody else is there to tell it.
-                        self.fail(Box::new(failure::transport(kind, message)));
-                        continue;
-                    }
-                    self.step(
-                        &Input::TransportFailed { request, kind, message },
-                        &PackedOpening::default(),
-                    );
-                }
+                Happened::Arrived(arrived) => self.arrived(arrived),
                 Happened::Woken => {
                     self.wake = None;
                     self.step(&Input::Tick, &PackedOpening::default());
@@ -277,6 +288,58 @@ impl Driver {
                 Happened::Nothing => {
                     let detail = "neither a request nor a time to wait for";
                     self.violate(Violation::new(Rule::NeverStalls, detail));
+                }
+            }
+        }
+    }
+
+    /// Steps what came from upstream.
+    fn arrived(&mut self, mut arrived: Arrived) {
+        match &arrived {
+            Arrived::Head { status, headers } => {
+                self.relay.head(*status, headers);
+                if self.relay.is_on() {
+                    self.blobs.forget_native();
+                    self.ready.push_back(Ok(Delivery::Head(headers.clone())));
+                }
+            }
+            Arrived::Piece(bytes) => self.relay.piece(bytes),
+            Arrived::End => {
+                self.upstream = Upstream::None;
+                self.relay.ending(Phase::End);
+            }
+            Arrived::Failed(error) => {
+                self.upstream = Upstream::None;
+                self.relay.ending(Phase::Broken);
+                if self.relay.is_deaf() {
+                    // Nobody else is there to tell it.
+                    return self.fail(Box::new(failure::transport(error.kind, &error.message)));
+                }
+            }
+        }
+        self.step(&arrived.input(self.open_request()), &PackedOpening::default());
+    }
+
+    /// Reports whether a worker may be given more than one input at once. What is written down keeps to
+    /// its order: one given, one answered.
+    fn may_look_ahead(&self) -> bool {
+        matches!(self.live, Live::Worker(_)) && self.tape.is_none() && !self.relay.is_deaf()
+    }
+
+    /// Takes what else has come already, so that a worker gets it with the first: a small answer, which
+    /// comes at once, then takes it one turn and not three. Cancel-safe.
+    async fn look_ahead(&mut self) {
+        let mut turns = 0;
+        while let Upstream::Reading(answer) = &mut self.upstream
+            && self.ahead.len() < MOST_AHEAD
+            && !matches!(self.ahead.back(), Some(Arrived::End | Arrived::Failed(_)))
+        {
+            match poll_fn(|cx| Poll::Ready(pin!(answer.chunk()).poll(cx))).await {
+                Poll::Ready(came) => self.ahead.push_back(Arrived::chunk(came)),
+                Poll::Pending if turns == TURNS => return,
+                Poll::Pending => {
+                    turns += 1;
+                    yield_now().await;
                 }
             }
         }
@@ -302,13 +365,26 @@ impl Driver {
                 Happened::Woken
             }
             Upstream::Sending(sending) => tokio::select! {
-                head = sending => Happened::Head(head.map(Box::new)),
+                head = sending => Happened::Arrived(self.answer(head)),
                 () = woken => Happened::Woken,
             },
             Upstream::Reading(answer) => tokio::select! {
-                chunk = answer.chunk() => Happened::Chunk(chunk),
+                chunk = answer.chunk() => Happened::Arrived(Arrived::chunk(chunk)),
                 () = woken => Happened::Woken,
             },
+        }
+    }
+
+    /// Begins to read an answer.
+    fn answer(&mut self, head: Result<Answer, TransportError>) -> Arrived {
+        match head {
+            Ok(mut answer) => {
+                let (status, headers) = (answer.status, mem::take(&mut answer.headers));
+                debug!(provider = self.provider, status, "answer");
+                self.upstream = Upstream::Reading(Box::new(answer));
+                Arrived::Head { status, headers }
+            }
+            Err(error) => Arrived::Failed(error),
         }
     }
 
@@ -334,13 +410,23 @@ impl Driver {
         }
         match &mut self.live {
             Live::InProcess(live) => {
-                let mut stepped = std::mem::take(&mut self.stepped);
+                let mut stepped = mem::take(&mut self.stepped);
                 live.step(now, input, opening, &mut stepped);
                 self.take(stepped);
             }
             Live::Worker(live) => {
-                live.give(now, input, opening);
                 self.stepping = true;
+                match self.given.checked_sub(1) {
+                    // It went with the one before.
+                    Some(given) => self.given = given,
+                    None => {
+                        let request = self.next_request.saturating_sub(1);
+                        let ahead: Vec<_> =
+                            self.ahead.iter_mut().map(|next| next.input(request)).collect();
+                        live.give_all(now, iter::once(input).chain(&ahead), opening);
+                        self.given = ahead.len();
+                    }
+                }
             }
             _ => self.over = true,
         }
@@ -353,7 +439,7 @@ impl Driver {
         self.stepping = false;
         match answered {
             Ok(()) => {
-                let stepped = std::mem::take(&mut self.stepped);
+                let stepped = mem::take(&mut self.stepped);
                 self.take(stepped);
             }
             Err(source) if self.relay.stop_reading() => {
@@ -380,9 +466,9 @@ impl Drop for Driver {
         if self.over || self.relay.is_deaf() {
             return;
         }
-        let mut stepped = std::mem::take(&mut self.stepped);
+        let mut stepped = mem::take(&mut self.stepped);
         let runtime = tokio::runtime::Handle::try_current();
-        match std::mem::replace(&mut self.live, Live::Closed) {
+        match mem::replace(&mut self.live, Live::Closed) {
             Live::InProcess(mut live) => {
                 live.step(now(), &Input::Cancel, &PackedOpening::default(), &mut stepped);
                 let last = self.last_request();
@@ -391,9 +477,10 @@ impl Drop for Driver {
                 }
             }
             Live::Worker(live) => {
-                let (last, stepping) = (self.last_request(), self.stepping);
+                let unanswered = usize::from(self.stepping) + self.given;
+                let last = self.last_request();
                 if let Ok(runtime) = runtime {
-                    runtime.spawn(timeout(CANCEL, cancel(live, stepping, now(), stepped, last)));
+                    runtime.spawn(timeout(CANCEL, cancel(live, unanswered, now(), stepped, last)));
                 }
             }
             Live::Closed => {}
@@ -422,10 +509,17 @@ impl Driver {
             transport: Arc::clone(&self.transport),
             route: Arc::clone(&self.route),
             credential: self.credential.take(),
-            blobs: std::mem::replace(&mut self.blobs, Blobs::new(Bytes::new())),
+            blobs: mem::replace(&mut self.blobs, Blobs::new(Bytes::new())),
         }
     }
 }
+
+/// Most inputs that a worker is given at once.
+const MOST_AHEAD: usize = 4;
+
+/// How often the upstream connection gets a turn to hand over more: once, but for hyper, for which we may
+/// be the body of an answer and which asks twice a turn.
+const TURNS: u32 = 2;
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -76,6 +76,16 @@ impl WorkerExchange {
         match self.0 {}
     }
 
+    /// Gives it several.
+    pub fn give_all<'a>(
+        &mut self,
+        _now: Timestamp,
+        _inputs: impl IntoIterator<Item = &'a Input<'a>>,
+        _opening: &PackedOpening,
+    ) {
+        match self.0 {}
+    }
+
     /// Waits for the answer to it.
     ///
     /// # Errors

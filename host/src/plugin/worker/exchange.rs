@@ -6,6 +6,8 @@
 //! new worker says the same; what comes after would else not belong to what was delivered.
 
 use std::{
+    collections::VecDeque,
+    mem,
     sync::atomic::{AtomicUsize, Ordering},
     task::Waker,
 };
@@ -70,9 +72,9 @@ pub(super) enum StepEnd {
 /// An exchange in a worker.
 pub(super) struct Slot {
     /// What the present step put out.
-    pub(super) stepped: Stepped,
-    /// Whether that is complete and waits to be taken.
-    pub(super) ready: bool,
+    stepped: Stepped,
+    /// Steps that are complete and wait to be taken.
+    pub(super) done: VecDeque<Stepped>,
     /// Why nothing more can come.
     pub(super) broken: Option<Broken>,
     /// Who waits for either.
@@ -108,7 +110,7 @@ impl Slot {
     pub(super) fn new() -> Self {
         Self {
             stepped: Stepped::default(),
-            ready: false,
+            done: VecDeque::new(),
             broken: None,
             waker: None,
             journal: Journal::default(),
@@ -126,12 +128,12 @@ impl Slot {
         }
     }
 
-    /// Writes an input down. `sent` says whether a worker was sent it.
-    pub(super) fn give(&mut self, frame: &[u8], sent: bool) {
-        self.given += 1;
-        self.journal.keep(frame);
+    /// Writes inputs down. `sent` says whether a worker was sent them.
+    pub(super) fn give(&mut self, frames: &[u8], inputs: u64, sent: bool) {
+        self.given += inputs;
+        self.journal.keep(frames);
         if !sent && self.journal.given_up {
-            self.held.extend_from_slice(frame);
+            self.held.extend_from_slice(frames);
         }
     }
 
@@ -173,16 +175,17 @@ impl Slot {
         self.proof = proof;
         self.answered += 1;
         self.stopped = false;
-        self.stepped.flooded |= frame.message.b & 1 != 0;
-        self.stepped.ended = frame.message.a == u64::from(ENDED);
+        let mut stepped = mem::take(&mut self.stepped);
+        stepped.flooded |= frame.message.b & 1 != 0;
+        stepped.ended = frame.message.a == u64::from(ENDED);
         if frame.message.b & 2 != 0 {
-            self.stepped.never_opened();
+            stepped.never_opened();
         }
-        if self.stepped.ended {
+        if stepped.ended {
             self.ended = true;
             self.journal.forget();
         }
-        self.ready = true;
+        self.done.push_back(stepped);
         StepEnd::Live
     }
 
@@ -210,9 +213,7 @@ impl Slot {
         self.hasher.reset();
         self.seen = 0;
         self.stopped = false;
-        if !self.ready {
-            self.stepped.clear();
-        }
+        self.stepped.clear();
         if self.needs_a_worker() && !self.is_replayable() {
             self.fail(Broken::TooLong { how: how.to_owned() });
         }
@@ -225,7 +226,7 @@ impl Slot {
 
     /// Returns the frames that bring a new worker where the last one was, and how many steps they are.
     pub(super) fn replay(&mut self) -> (Vec<u8>, u64) {
-        let held = std::mem::take(&mut self.held);
+        let held = mem::take(&mut self.held);
         if self.journal.given_up {
             return (held, self.given);
         }
@@ -255,34 +256,49 @@ mod tests {
     }
 
     fn taken(slot: &mut Slot) -> usize {
-        assert!(std::mem::take(&mut slot.ready));
-        let effects = slot.stepped.effects.len();
-        slot.stepped.clear();
-        effects
+        slot.done.pop_front().expect("a step is complete").effects.len()
     }
 
     #[test]
     fn what_was_answered_before_is_compared_and_dropped() {
         let mut slot = Slot::new();
-        slot.give(b"one", true);
+        slot.give(b"one", 1, true);
         assert_eq!(says(&mut slot, "a"), StepEnd::Live);
         assert_eq!(taken(&mut slot), 1);
-        slot.give(b"two", true);
+        slot.give(b"two", 1, true);
         let half = Message::new(kind::TEXT_DELTA).text(b"lost");
         with(what::OUTPUT, &half, |frame| slot.output(frame));
         slot.worker_ended("killed");
         assert_eq!(slot.replay(), (b"onetwo".to_vec(), 2));
         assert_eq!(says(&mut slot, "a"), StepEnd::Replayed);
-        assert!(!slot.ready && slot.stepped.effects.is_empty());
+        assert!(slot.done.is_empty() && slot.stepped.effects.is_empty());
         assert_eq!(says(&mut slot, "b"), StepEnd::Live);
         assert_eq!(taken(&mut slot), 1);
         assert_eq!(says(&mut slot, "c"), StepEnd::Unasked);
     }
 
     #[test]
+    fn of_inputs_that_went_together_each_has_its_answer() {
+        let mut slot = Slot::new();
+        slot.give(b"one", 1, true);
+        slot.give(b"twothree", 2, true);
+        assert_eq!(says(&mut slot, "a"), StepEnd::Live);
+        assert_eq!(says(&mut slot, "b"), StepEnd::Live);
+        assert_eq!(taken(&mut slot), 1);
+        // Another worker says the third, and again what waits to be taken.
+        slot.worker_ended("killed");
+        assert_eq!(slot.replay(), (b"onetwothree".to_vec(), 3));
+        assert_eq!(says(&mut slot, "a"), StepEnd::Replayed);
+        assert_eq!(says(&mut slot, "b"), StepEnd::Replayed);
+        assert_eq!(says(&mut slot, "c"), StepEnd::Live);
+        assert_eq!((taken(&mut slot), taken(&mut slot)), (1, 1));
+        assert_eq!(says(&mut slot, "d"), StepEnd::Unasked);
+    }
+
+    #[test]
     fn a_worker_that_says_something_else_ends_the_exchange() {
         let mut slot = Slot::new();
-        slot.give(b"one", true);
+        slot.give(b"one", 1, true);
         says(&mut slot, "a");
         taken(&mut slot);
         slot.worker_ended("killed");
@@ -295,20 +311,20 @@ mod tests {
     #[test]
     fn nothing_is_delivered_after_a_contradiction() {
         let mut slot = Slot::new();
-        slot.give(b"one", true);
+        slot.give(b"one", 1, true);
         says(&mut slot, "a");
         taken(&mut slot);
-        slot.give(b"two", true);
+        slot.give(b"two", 1, true);
         slot.worker_ended("killed");
         says(&mut slot, "b");
         assert_eq!(says(&mut slot, "c"), StepEnd::Replayed);
-        assert!(!slot.ready && slot.broken.is_some());
+        assert!(slot.done.is_empty() && slot.broken.is_some());
     }
 
     #[test]
     fn the_second_crash_on_the_same_step_is_the_last() {
         let mut slot = Slot::new();
-        slot.give(b"one", true);
+        slot.give(b"one", 1, true);
         slot.blame(0, "x");
         slot.blame(1, "x");
         assert!(slot.needs_a_worker(), "another step is another input");
@@ -320,11 +336,11 @@ mod tests {
     #[test]
     fn a_long_exchange_is_not_kept() {
         let mut slot = Slot::new();
-        slot.give(&vec![0; MAX_JOURNAL], true);
+        slot.give(&vec![0; MAX_JOURNAL], 1, true);
         assert!(slot.is_replayable());
         says(&mut slot, "a");
         taken(&mut slot);
-        slot.give(b"more", true);
+        slot.give(b"more", 1, true);
         assert!(!slot.is_replayable());
         slot.worker_ended("killed");
         let broken = slot.broken.expect("it cannot go on");
@@ -335,7 +351,7 @@ mod tests {
     fn what_no_worker_was_sent_can_be_sent_however_long_it_is() {
         let mut slot = Slot::new();
         let long = vec![1; MAX_JOURNAL + 1];
-        slot.give(&long, false);
+        slot.give(&long, 1, false);
         slot.worker_ended("killed");
         assert!(slot.needs_a_worker());
         assert_eq!(slot.replay(), (long, 1));

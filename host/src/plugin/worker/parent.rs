@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, io, mem,
+    fmt, io,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -204,7 +204,7 @@ impl Worker {
         if first {
             self.shared.ring();
         }
-        WorkerExchange { worker: Arc::clone(self), id, frame: Vec::new() }
+        WorkerExchange { worker: Arc::clone(self), id, frames: Vec::new() }
     }
 
     /// Ends it although somebody still uses it: its exchanges fail, and no process is started again.
@@ -291,11 +291,11 @@ impl State {
     }
 }
 
-/// An exchange in a worker. One step at a time: that is its credit, and a step's output is bounded.
+/// An exchange in a worker. Few steps at a time: that is its credit, and a step's output is bounded.
 pub struct WorkerExchange {
     worker: Arc<Worker>,
     id: u64,
-    frame: Vec<u8>,
+    frames: Vec<u8>,
 }
 
 impl fmt::Debug for WorkerExchange {
@@ -310,38 +310,68 @@ impl fmt::Debug for WorkerExchange {
 impl WorkerExchange {
     /// Gives the exchange its next input. [`answer`](Self::answer) must follow before the next.
     pub fn give(&mut self, now: Timestamp, input: &Input<'_>, opening: &PackedOpening) {
-        encode_input(input, opening, |message| self.give_message(now, message));
+        self.give_all(now, [input], opening);
     }
 
-    /// Gives the exchange a message, of whatever kind. [`answer`](Self::answer) must follow before the
-    /// next.
+    /// Gives it several, which go to the worker together. [`answer`](Self::answer) must follow for each
+    /// of them before the next.
+    pub fn give_all<'a>(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = &'a Input<'a>>,
+        opening: &PackedOpening,
+    ) {
+        self.frames.clear();
+        let mut count = 0;
+        for input in inputs {
+            count += 1;
+            if !encode_input(input, opening, |message| self.add(now, message)) {
+                return self.too_large();
+            }
+        }
+        self.send(count);
+    }
+
+    /// Gives it a message, of whatever kind. [`answer`](Self::answer) must follow before the next.
     pub fn give_message(&mut self, now: Timestamp, message: &Message<'_>) {
-        self.frame.clear();
-        let (frame, id) = (&mut self.frame, self.id);
-        let put = frame::put(frame, what::STEP, id, now.0, message);
+        self.frames.clear();
+        match self.add(now, message) {
+            true => self.send(1),
+            false => self.too_large(),
+        }
+    }
+
+    fn add(&mut self, now: Timestamp, message: &Message<'_>) -> bool {
+        frame::put(&mut self.frames, what::STEP, self.id, now.0, message).is_ok()
+    }
+
+    fn too_large(&self) {
+        if let Some(slot) = self.worker.shared.lock().slots.get_mut(&self.id) {
+            let problem = "the request is larger than any message may be".to_owned();
+            slot.fail(Broken::Lost { problem });
+        }
+    }
+
+    fn send(&self, inputs: u64) {
         let shared = &self.worker.shared;
         let mut state = shared.lock();
         let line = state.line.clone();
-        let Some(slot) = state.slots.get_mut(&id) else { return };
-        if put.is_err() {
-            let problem = "the request is larger than any message may be".to_owned();
-            return slot.fail(Broken::Lost { problem });
-        }
-        slot.give(&self.frame, line.is_some());
+        let Some(slot) = state.slots.get_mut(&self.id) else { return };
+        slot.give(&self.frames, inputs, line.is_some());
         let line = match line {
             Some(line) => line,
             None => return shared.start_if_off(&mut state),
         };
-        state.outstanding += 1;
+        state.outstanding += inputs;
         // Under the lock, so that a worker gets an exchange's inputs in their order.
-        line.append(&self.frame);
+        line.append(&self.frames);
         drop(state);
         if line.flush() {
             shared.ring();
         }
     }
 
-    /// Waits for what the exchange says to its last input, however many workers that takes.
+    /// Waits for what the exchange says to its next input, however many workers that takes.
     ///
     /// Cancel-safe: what was not taken comes with the next call.
     ///
@@ -361,9 +391,8 @@ impl WorkerExchange {
         let Some(slot) = state.slots.get_mut(&self.id) else {
             return Poll::Ready(Err(Broken::Lost { problem: "it was closed".into() }));
         };
-        if mem::take(&mut slot.ready) {
-            mem::swap(into, &mut slot.stepped);
-            slot.stepped.clear();
+        if let Some(done) = slot.done.pop_front() {
+            *into = done;
             return Poll::Ready(Ok(()));
         }
         if let Some(broken) = &slot.broken {
