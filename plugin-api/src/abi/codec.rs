@@ -1,4 +1,4 @@
-//! Translates between typed values and [`Message`]s. Both sides use it.
+//! Translates between typed values and [`Message`](super::Message)s. Both sides use it.
 //!
 //! Decoding trusts nothing: text is checked for UTF-8, `ext` is parsed, and what does not fit is a
 //! [`MessageError`]. So a library made by hand can be wrong without being unsound.

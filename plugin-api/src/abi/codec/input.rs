@@ -11,7 +11,7 @@ use crate::{
     exchange::Input,
 };
 
-/// Writes an input and hands it to `send`. A `START` also needs its [`Opening`], already packed.
+/// Writes an input and hands it to `send`. A `START` also needs its [`PackedOpening`], already packed.
 pub fn encode_input<R>(
     input: &Input<'_>,
     opening: &PackedOpening,

@@ -25,7 +25,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Writes it, for [`encode_input`].
+    /// Writes it, for [`encode_input`](super::encode_input).
     ///
     /// # Errors
     ///
