@@ -1,5 +1,8 @@
 //! OAuth logins against a scripted server: what goes right, and what must not go through.
 
+mod kept;
+mod refused;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -98,6 +101,15 @@ fn log_in(test: &Test, scheme: &str, more: &[&str]) -> Value {
     stored(&running.wait())
 }
 
+/// Returns claims that fit a login.
+fn claims(vendor: &Vendor, url: &Url, client_id: &str) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    json!({
+        "iss": vendor.origin(), "aud": client_id, "sub": "u-1", "exp": now + 600,
+        "nonce": param(url, "nonce"), "email": "ada@acme.test",
+    })
+}
+
 #[test]
 fn people_are_told_what_will_happen_and_who_they_are() {
     let vendor = Vendor::start();
@@ -152,85 +164,6 @@ fn people_are_told_what_will_happen_and_who_they_are() {
 }
 
 #[test]
-fn only_the_answer_to_this_login_ends_it() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, "");
-    let (running, url) = begin(&test, "bare", &[]);
-    let elsewhere = Url::parse(&param(&url, "redirect_uri")).unwrap().join("/favicon.ico").unwrap();
-    assert_eq!(Browser::default().get(elsewhere.as_str()).status, 404);
-    assert_eq!(come_back(&url, "code=c&state=other").status, 400);
-    assert_eq!(come_back(&url, "error=access_denied&state=other").status, 400);
-    running.wait_for_stderr("still waiting for the right one");
-    assert_eq!(come_back(&url, "code=c&state=STATE").status, 200);
-    let output = running.wait();
-    stored(&output);
-    assert!(output.stderr.contains("its `state` is not the one that was sent"));
-    assert_eq!(vendor.asked("/token").len(), 1);
-
-    // The vendor's own no ends it.
-    let (running, url) = begin(&test, "bare", &["--replace"]);
-    let page = come_back(&url, "error=access_denied&error_description=<b>no</b>&state=STATE");
-    assert!(page.body.contains("access_denied: &lt;b&gt;no&lt;/b&gt;"), "{}", page.body);
-    let output = running.wait();
-    assert_eq!(output.status.code(), Some(3));
-    assert_eq!(
-        error_of(&output),
-        "the login at `faulty-issuer` failed\n\
-         the vendor refused the login: access_denied: <b>no</b>\n\
-         log in again and agree to the access"
-    );
-
-    // Nobody comes, but somebody else's answer does.
-    let (running, url) = begin(&test, "bare", &["--replace", "--timeout", "1"]);
-    come_back(&url, "code=c&state=");
-    let output = running.wait();
-    assert_eq!(output.status.code(), Some(3));
-    assert_eq!(
-        error_of(&output),
-        "the login at `faulty-issuer` failed\n\
-         nobody finished the login in the browser within 1 s\n\
-         the answer does not belong to this login: its `state` is not the one that was sent\n\
-         finish the login in the page that this command opened last; an older tab does not count"
-    );
-    assert_eq!(vendor.asked("/token").len(), 1);
-    assert!(test.args_of(["sessions"]).stdout.contains("ready"));
-}
-
-#[test]
-fn what_fails_replaces_nothing() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, "");
-    log_in(&test, "bare", &[]);
-    let no_token = r#"{"token_type":"Bearer","expires_in":3600}"#;
-    let replayed = r#"{"error":"invalid_grant","error_description":"c-canary was used"}"#;
-    for (reply, status, why) in [
-        (Reply::json(200, no_token), 3, "it has no `access_token`"),
-        (Reply::json(400, replayed), 3, "`invalid_grant` (… was used)\na code works once"),
-        (Reply::json(401, r#"{"error":"invalid_client"}"#), 2, "check `client_id` in `[providers."),
-        (Reply::new(200, "text/html").piece("<p>hi</p>"), 3, "found `text/html`"),
-        (Reply::json(503, ""), 1, "HTTP 503, no reason given"),
-        (Reply::nothing().close(), 1, "the token endpoint did not answer"),
-    ] {
-        vendor.state().instead.push(reply);
-        let (running, url) = begin(&test, "bare", &["--replace"]);
-        let page = come_back(&url, "code=c-canary&state=STATE");
-        assert!(page.body.contains("You are not logged in"), "{}", page.body);
-        let output = running.wait();
-        let error = error_of(&output);
-        assert_eq!(output.status.code(), Some(status), "{error}");
-        assert!(error.contains(why), "{error}");
-        assert!(!output.stderr.contains("canary"), "{}", output.stderr);
-        let tested = test.args_of(["sessions", "test", "work"]);
-        assert!(tested.status.success(), "{}", tested.stderr);
-        let last = vendor.asked("/v1/me").pop().unwrap();
-        assert_eq!(last.header("authorization"), "Bearer at-canary-1");
-    }
-    // Without `--replace` the user is not even asked.
-    let error = refused(&test, &["--auth", "bare"]);
-    assert!(error.contains("add `--replace`") || error.contains("pass `--replace`"), "{error}");
-}
-
-#[test]
 fn device_codes_are_waited_for_and_end_as_the_user_says() {
     let vendor = Vendor::start();
     let refusal = |code: &str| Reply::json(400, &json!({ "error": code }).to_string());
@@ -257,143 +190,6 @@ fn device_codes_are_waited_for_and_end_as_the_user_says() {
     assert_eq!(vendor.asked("/token").len(), 4);
     let asked = form(&vendor.asked("/device")[0]);
     assert_eq!((asked["client_id"].as_str(), asked["scope"].as_str()), ("everyone", "use"));
-}
-
-#[test]
-fn metadata_of_others_and_unsafe_endpoints_are_refused() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, CLIENT);
-    let origin = vendor.origin();
-    for (metadata, why) in [
-        (
-            json!({ "issuer": "https://evil.invalid" }),
-            format!("the metadata of issuer `{origin}` names issuer `https://evil.invalid`"),
-        ),
-        (
-            json!({ "issuer": format!("{origin}/") }),
-            format!("the metadata of issuer `{origin}` names issuer `{origin}/`"),
-        ),
-        (
-            json!({ "token_endpoint": "http://evil.invalid/token" }),
-            "`http://evil.invalid/token` is neither https nor on this machine".into(),
-        ),
-        (json!({ "token_endpoint": null }), "there is no token endpoint".into()),
-        (
-            json!({ "code_challenge_methods_supported": ["plain"] }),
-            "does not support PKCE with S256".into(),
-        ),
-    ] {
-        vendor.state().metadata = metadata;
-        let error = refused(&test, &["--auth", "plan"]);
-        assert!(error.contains(&why), "{error}");
-        assert!(error.contains("hint: "), "{error}");
-    }
-    assert_eq!(vendor.asked("/token").len(), 0);
-    // No server at all.
-    drop(vendor);
-    let error = refused(&test, &["--auth", "plan"]);
-    assert!(error.contains("failed to read the metadata"), "{error}");
-}
-
-/// Returns claims that fit a login.
-fn claims(vendor: &Vendor, url: &Url, client_id: &str) -> Value {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    json!({
-        "iss": vendor.origin(), "aud": client_id, "sub": "u-1", "exp": now + 600,
-        "nonce": param(url, "nonce"), "email": "ada@acme.test",
-    })
-}
-
-#[test]
-fn id_tokens_of_other_logins_are_refused_and_their_tokens_given_back() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, CLIENT);
-    type Change = fn(&mut Value);
-    let changes: &[(Change, &str)] = &[
-        (|c| c["nonce"] = "other".into(), "has another `nonce`"),
-        (|c| c["aud"] = "other".into(), "has another `aud`"),
-        (|c| c["iss"] = "https://evil.invalid".into(), "has another `iss`"),
-        (|c| c["exp"] = 1.into(), "is not valid now"),
-    ];
-    for (at, (change, why)) in changes.iter().enumerate() {
-        let (running, url) = begin(&test, "plan", &[]);
-        assert_eq!(param(&url, "prompt"), "consent");
-        let mut claims = claims(&vendor, &url, "my-client");
-        change(&mut claims);
-        vendor.issue_id_token(&claims);
-        come_back(&url, "code=c&state=STATE");
-        let output = running.wait();
-        assert_eq!(output.status.code(), Some(3));
-        assert!(error_of(&output).contains(why), "{}", error_of(&output));
-        let returned = form(vendor.asked("/revoke").last().unwrap());
-        assert_eq!(returned["token"], format!("rt-canary-{}", at + 1));
-    }
-    vendor.state().token = json!({});
-    let (running, url) = begin(&test, "plan", &[]);
-    come_back(&url, "code=c&state=STATE");
-    assert!(error_of(&running.wait()).contains("the token answer holds no id token"));
-    assert!(!test.args_of(["sessions"]).stdout.contains("work"));
-    // A good one names the account.
-    let (running, url) = begin(&test, "plan", &["--set", "project=p-1"]);
-    let mut good = claims(&vendor, &url, "my-client");
-    good["https://faulty.invalid/auth"] = json!({ "plan": "pro" });
-    vendor.issue_id_token(&good);
-    come_back(&url, "code=c&state=STATE");
-    let done = stored(&running.wait());
-    assert_eq!(done["attributes"]["project"], "p-1");
-    assert_eq!(done["attributes"]["id_token.https://faulty.invalid/auth.plan"], "pro");
-    assert_eq!(done["session"]["account"], "ada@acme.test");
-}
-
-#[test]
-fn an_issued_client_id_belongs_to_the_session() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, "");
-    let attempt = |more: &[&str], issued: &str, sub: &str| {
-        let (running, url) = begin(&test, "issued", more);
-        let mut claims = claims(&vendor, &url, "app-1");
-        claims["sub"] = sub.into();
-        vendor.issue_id_token(&claims);
-        let query = format!("code=c&state=STATE{issued}");
-        assert!(param(&url, "redirect_uri").ends_with("/auth/callback"));
-        come_back(&url, &query);
-        (running.wait(), url)
-    };
-    // The public id is not one for the account, nor is none.
-    for issued in ["", "&client_id=everyone"] {
-        let (output, _) = attempt(&[], issued, "u-1");
-        assert!(error_of(&output).contains("holds no client id for this account"));
-    }
-    assert_eq!(vendor.asked("/token").len(), 0);
-    let (output, first) = attempt(&[], "&client_id=app-1", "u-1");
-    stored(&output);
-    assert_eq!(param(&first, "client_id"), "everyone");
-    assert_eq!(param(&first, "name_hint"), "Maestro");
-    let installation = param(&first, "host_id");
-    assert!(installation.starts_with("urn:uuid:"), "{installation}");
-    let redeemed = form(&vendor.asked("/token")[0]);
-    assert_eq!(redeemed["client_id"], "app-1");
-    assert_eq!(redeemed["state"], param(&first, "state"));
-
-    // Later logins of the session use it, and fit it or fail.
-    let (output, later) = attempt(&["--replace"], "", "u-1");
-    stored(&output);
-    assert_eq!(param(&later, "client_id"), "app-1");
-    assert_eq!(param(&later, "name_hint"), "");
-    assert_eq!(param(&later, "host_id"), installation);
-    let (output, _) = attempt(&["--replace"], "&client_id=app-2", "u-1");
-    assert!(
-        error_of(&output).contains("for client `app-2`, but the session belongs to `app-1`"),
-        "{}",
-        error_of(&output)
-    );
-    let (output, _) = attempt(&["--replace"], "", "u-2");
-    assert!(error_of(&output).contains("another account logged in"), "{}", error_of(&output));
-    assert!(test.args_of(["sessions", "test", "work"]).status.success());
-    // What is not granted is not stored.
-    vendor.state().token["scope"] = "openid".into();
-    let (output, _) = attempt(&["--replace"], "", "u-1");
-    assert!(error_of(&output).contains("the scope `use` was not granted"));
 }
 
 #[test]
@@ -433,78 +229,6 @@ fn a_missing_client_or_fact_says_what_to_write() {
     stored(&running.wait());
     assert_eq!(form(&vendor.asked("/token")[0])["client_secret"], "my-s3cret");
     assert_eq!(test.grep("my-s3cret"), [test.home().join("config.toml")]);
-}
-
-#[test]
-fn deleting_revokes_and_never_stays_undone() {
-    let vendor = Vendor::start();
-    let test = home(&vendor, CLIENT);
-    let log_in = || {
-        let (running, url) = begin(&test, "plan", &[]);
-        vendor.issue_id_token(&claims(&vendor, &url, "my-client"));
-        come_back(&url, "code=c&state=STATE");
-        stored(&running.wait());
-    };
-    let delete = |more: &[&str]| {
-        let args = ["sessions", "delete", "work", "--yes"];
-        let output = test.args_of([&args[..], more].concat());
-        assert_eq!(output.stdout, "deleted faulty-issuer:work@oauth\n", "{}", output.stderr);
-        assert!(!test.args_of(["sessions"]).stdout.contains("work"));
-        output.stderr
-    };
-    log_in();
-    assert_eq!(delete(&[]), "");
-    let told = form(&vendor.asked("/revoke")[0]);
-    assert_eq!(told["token"], "rt-canary-1");
-    assert_eq!(told["token_type_hint"], "refresh_token");
-    assert_eq!(told["client_id"], "my-client");
-    log_in();
-    assert_eq!(delete(&["--no-revoke"]), "");
-    assert_eq!(vendor.asked("/revoke").len(), 1);
-    // A vendor that takes back access tokens alone.
-    log_in();
-    let unsupported = r#"{"error":"unsupported_token_type"}"#;
-    vendor.state().revocation = Some(Reply::json(400, unsupported));
-    let said = delete(&[]);
-    assert!(said.contains("the vendor may still take its tokens"), "{said}");
-    assert_eq!(form(vendor.asked("/revoke").last().unwrap())["token"], "at-canary-3");
-    log_in();
-    vendor.state().revocation = Some(Reply::json(503, ""));
-    let said = delete(&[]);
-    assert!(said.contains("answered with status 503"), "{said}");
-    assert!(!said.contains("canary"), "{said}");
-    log_in();
-    let origin = vendor.origin();
-    drop(vendor);
-    let said = delete(&[]);
-    assert!(said.contains(&format!("nobody answers at `{origin}`")), "{said}");
-}
-
-#[test]
-fn approving_a_new_origin_keeps_where_tokens_are_renewed() {
-    let (vendor, other) = (Vendor::start(), Vendor::start());
-    let test = home(&vendor, "");
-    let done = log_in(&test, "bare", &["--set", "project=p{state}"]);
-    assert_eq!(done["attributes"]["project"], "p{state}");
-    let moved = format!(
-        "[providers.faulty-issuer]\nissuer = \"{}\"\nbase_url = \"{}/v1\"\n",
-        vendor.origin(),
-        other.origin()
-    );
-    let test = test.config(moved);
-    let output = test.args_of(["sessions", "test", "work"]);
-    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
-    assert_eq!(other.upstream.requests().len(), 0);
-    let output = test.args_of(["sessions", "approve", "work", "--yes"]);
-    assert!(output.status.success(), "{}", output.stderr);
-    let said = format!("{}{}", output.stdout, output.stderr);
-    assert!(said.contains(&other.origin()), "{said}");
-    for command in ["test", "refresh"] {
-        let output = test.args_of(["sessions", command, "work"]);
-        assert!(output.status.success(), "{}", output.stderr);
-    }
-    assert_eq!(other.asked("/v1/me")[0].header("authorization"), "Bearer at-canary-1");
-    assert_eq!(form(&vendor.asked("/token")[1])["refresh_token"], "rt-canary-1");
 }
 
 #[test]

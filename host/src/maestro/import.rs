@@ -1,24 +1,27 @@
 //! Keys and logins that other tools hold: what could be taken, and taking it.
 
-use std::{collections::HashSet, ffi::OsString, path::PathBuf, sync::Arc};
+mod owner;
+mod profiles;
 
-use plugin_api::{
-    ProviderId,
-    auth::{AuthScheme, ProfileFiles},
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
 };
+
+use plugin_api::ProviderId;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
-use super::{Error, Maestro, NewLogin, SessionView, choice, now_s, stamp};
+pub use self::profiles::ProfileView;
+
+use self::owner::same_word;
+pub(super) use self::profiles::profile_token;
+use super::{Error, Maestro, NewLogin, SessionView, choice};
 use crate::{
     import::{self, Found, Places, Tool},
-    oauth,
     plugin::provider::Provider,
-    session::{
-        Credential, Login, ProfileLink, SessionFilter, SessionName,
-        credential::mask,
-        profile::{ProfileError, Profiles},
-    },
+    session::{Secret, SessionFilter, SessionInfo, SessionName, credential::mask},
 };
 
 /// What to look for.
@@ -89,28 +92,6 @@ enum What {
     Profile(String),
 }
 
-/// A login that a vendor's own tool keeps.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ProfileView {
-    /// The provider that it is for.
-    pub provider: ProviderId,
-    /// The tool.
-    pub tool: String,
-    /// The tool's name for it.
-    pub profile: String,
-    /// Its file.
-    pub path: PathBuf,
-    /// Whether the tool uses it when nothing else is said.
-    pub active: bool,
-    /// When its token ends, in Unix seconds.
-    pub expires_at: Option<i64>,
-    /// Why it cannot be used now.
-    pub problem: Option<String>,
-    /// Whether that is only that its token has ended, which the tool will renew.
-    pub expired: bool,
-}
-
 /// Takes the process's environment.
 fn var(name: &str) -> Option<OsString> {
     std::env::var_os(name)
@@ -166,96 +147,6 @@ impl Maestro {
         }
     }
 
-    /// Lists the logins that vendors' own tools keep for a provider.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::UnknownProvider`].
-    pub fn profiles(&self, provider: &str) -> Result<Vec<ProfileView>, Error> {
-        let provider = &self.ready_provider(provider)?;
-        let mut listed = Vec::new();
-        for (_, files) in profile_files(provider) {
-            let profiles = Profiles::new(files, &var);
-            let active = profiles.active();
-            for profile in profiles.list() {
-                let Ok(path) = profiles.path(&profile) else { continue };
-                let read = profiles.read(&profile, &path, now_s());
-                listed.push(ProfileView {
-                    provider: provider.id.clone(),
-                    tool: files.tool.clone(),
-                    active: active.as_ref() == Some(&profile),
-                    expires_at: read.as_ref().ok().and_then(|read| read.expires_at),
-                    expired: matches!(read, Err(ProfileError::Expired { .. })),
-                    problem: read.err().map(|error| error.to_string()),
-                    profile,
-                    path,
-                });
-            }
-        }
-        Ok(listed)
-    }
-
-    /// Makes a session of a login that a vendor's own tool keeps. Stores where it is, not what it is:
-    /// the token is read there at each use, and renewing it stays that tool's business.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Profile`] if it cannot be read now, unless it has only expired;
-    /// [`Error::NotSupported`] where the manifest names no such tool.
-    pub async fn link_profile(
-        &self,
-        provider: &str,
-        profile: &str,
-        name: SessionName,
-    ) -> Result<SessionView, Error> {
-        let provider = &self.ready_provider(provider)?;
-        let mut first = None;
-        for (scheme, files) in profile_files(provider) {
-            let profiles = Profiles::new(files, &var);
-            let problem = match profiles.path(profile) {
-                Err(error) => error,
-                Ok(path) => match profiles.read(profile, &path, now_s()) {
-                    Ok(_) | Err(ProfileError::Expired { .. }) => {
-                        let link = ProfileLink {
-                            scheme,
-                            tool: files.tool.clone(),
-                            profile: profile.to_owned(),
-                            path,
-                        };
-                        return self.store_link(provider, link, name).await;
-                    }
-                    Err(error) => error,
-                },
-            };
-            first.get_or_insert(problem);
-        }
-        Err(match first {
-            Some(source) => Error::Profile { provider: provider.id.clone(), source },
-            None => {
-                let what = "logins that a tool of its vendor keeps".into();
-                Error::NotSupported { provider: provider.id.clone(), what }
-            }
-        })
-    }
-
-    async fn store_link(
-        &self,
-        provider: &Provider,
-        link: ProfileLink,
-        name: SessionName,
-    ) -> Result<SessionView, Error> {
-        let login = Login {
-            provider: provider.id.clone(),
-            name,
-            account: Some(format!("{} profile {}", link.tool, link.profile)),
-            credential: Credential::profile(link, provider.binding().clone()),
-            replace: false,
-            make_default: false,
-        };
-        let sessions = self.sessions().await?;
-        Ok(sessions.blocking(move |sessions| sessions.create(&login, &stamp())).await?.into())
-    }
-
     fn found_in_env(&self) -> Vec<ImportCandidate> {
         let registry = self.registry();
         let providers = registry.providers();
@@ -283,7 +174,7 @@ impl Maestro {
         found
     }
 
-    fn found_in_file(&self, tool: Tool, file: Option<&std::path::Path>, plan: &mut ImportPlan) {
+    fn found_in_file(&self, tool: Tool, file: Option<&Path>, plan: &mut ImportPlan) {
         let places = Places { var: &var, macos: cfg!(target_os = "macos") };
         let Some(read) = import::read(tool, file, &places) else {
             plan.absent.extend(import::usual(tool, &places));
@@ -301,7 +192,7 @@ impl Maestro {
     }
 
     /// Finds the provider that a key of another tool belongs to.
-    fn matched(&self, tool: Tool, path: &std::path::Path, found: Found) -> ImportCandidate {
+    fn matched(&self, tool: Tool, path: &Path, found: Found) -> ImportCandidate {
         let place = format!("{}: {}", path.display(), found.place);
         let provider = self.provider_of(&found);
         let label = found.label.filter(|label| {
@@ -319,59 +210,6 @@ impl Maestro {
         }
         candidate.skipped = skipped;
         candidate
-    }
-
-    /// Guesses carefully: a key that goes to the wrong vendor is a key given away.
-    ///
-    /// A server's address decides alone. Then count what the tool calls the provider and the variable
-    /// that held the key, and at last a beginning that only one provider's keys have.
-    fn provider_of(&self, found: &Found) -> Result<Arc<Provider>, String> {
-        let registry = self.registry();
-        let providers: Vec<&Arc<Provider>> = registry.providers().collect();
-        if let Some(url) = found.base_url.as_deref() {
-            let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
-            let origin = origin.map_err(|_| "its server's address cannot be read".to_owned())?;
-            let there = |provider: &&&Arc<Provider>| {
-                provider.route.origins.iter().any(|known| known.to_string() == origin)
-            };
-            return providers.iter().find(there).map(|provider| Arc::clone(provider)).ok_or_else(
-                || format!("no provider here is at {origin}; add one to the configuration"),
-            );
-        }
-        for word in &found.words {
-            let called = |provider: &&&Arc<Provider>| {
-                same_word(word, provider.id.as_str())
-                    || same_word(word, &provider.manifest.display_name)
-            };
-            if let Some(provider) = providers.iter().find(called) {
-                return Ok(Arc::clone(provider));
-            }
-        }
-        let guesses =
-            found.words.iter().map(|word| format!("{}_API_KEY", word.to_ascii_uppercase()));
-        for variable in found.variable.iter().cloned().chain(guesses) {
-            if let Some(provider) = providers.iter().find(|p| p.key_env.contains(&variable)) {
-                return Ok(Arc::clone(provider));
-            }
-        }
-        if let Ok(key) = &found.key {
-            let prefix = |provider: &Provider| {
-                let scheme = provider.api_key()?;
-                let fits = scheme.prefix.len() >= MIN_TELLING_PREFIX
-                    && key.expose_secret().starts_with(&scheme.prefix);
-                fits.then_some(scheme.prefix.len())
-            };
-            let longest = providers.iter().filter_map(|provider| prefix(provider)).max();
-            let mut fitting =
-                providers.iter().filter(|p| longest.is_some() && prefix(p) == longest);
-            if let (Some(only), None) = (fitting.next(), fitting.next()) {
-                return Ok(Arc::clone(only));
-            }
-        }
-        Err(match found.words.first() {
-            Some(word) => format!("no provider here is called `{word}`"),
-            None => "nothing says which provider it is for".into(),
-        })
     }
 
     /// Decides names, and what is there already.
@@ -452,12 +290,12 @@ impl Maestro {
         };
         let opened = sessions.blocking(|sessions| {
             let all = sessions.list(&SessionFilter::default())?;
-            let names = all.iter().map(crate::session::SessionInfo::selector).collect();
+            let names = all.iter().map(SessionInfo::selector).collect();
             let secrets = all.iter().filter_map(|info| {
                 // One that does not open is no duplicate of anything.
                 let open = sessions.open_id(&info.id).ok()?;
                 let secret = match &open.credential.secret {
-                    crate::session::Secret::Profile(link) => link.path.display().to_string().into(),
+                    Secret::Profile(link) => link.path.display().to_string().into(),
                     _ => open.credential.bearer().expose_secret().into(),
                 };
                 Some((info.provider.clone(), secret, format!("session `{}`", info.selector())))
@@ -466,38 +304,6 @@ impl Maestro {
         });
         Ok(opened.await?)
     }
-}
-
-/// Reads the token that a session's tool keeps.
-pub(super) fn profile_token(
-    provider: &Provider,
-    link: &ProfileLink,
-) -> Result<SecretString, Error> {
-    let files = profile_files(provider)
-        .into_iter()
-        .find(|(scheme, files)| *scheme == link.scheme && files.tool == link.tool);
-    let Some((_, files)) = files else {
-        let what = format!("logins that `{}` keeps", link.tool);
-        return Err(Error::NotSupported { provider: provider.id.clone(), what });
-    };
-    let read = Profiles::new(files, &var).read(&link.profile, &link.path, now_s());
-    read.map(|read| read.token)
-        .map_err(|source| Error::Profile { provider: provider.id.clone(), source })
-}
-
-/// Lists the tools whose logins a provider takes, each with its scheme.
-fn profile_files(provider: &Provider) -> Vec<(String, &ProfileFiles)> {
-    let schemes = provider.manifest.auth.iter().filter(|auth| auth.unknown_need().is_none());
-    let schemes = schemes.filter_map(|auth| match auth {
-        AuthScheme::OAuth(scheme) => Some(scheme),
-        _ => None,
-    });
-    schemes
-        .flat_map(|scheme| {
-            let id = oauth::scheme_id(scheme).to_owned();
-            scheme.profiles.iter().map(move |files| (id.clone(), files))
-        })
-        .collect()
 }
 
 impl ImportCandidate {
@@ -537,16 +343,5 @@ fn name_of(text: &str) -> Option<SessionName> {
     SessionName::new(name).ok()
 }
 
-/// Compares names as people write them: `OpenAI` and `open_ai` are one.
-fn same_word(one: &str, other: &str) -> bool {
-    let letters = |text: &str| -> String {
-        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    let one = letters(one);
-    !one.is_empty() && one == letters(other)
-}
-
-/// A shorter beginning, `sk-` for one, is many vendors'.
-const MIN_TELLING_PREFIX: usize = 4;
 /// How many names are tried for a session.
 const MAX_TRIES: u32 = 20;

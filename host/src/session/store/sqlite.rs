@@ -5,13 +5,16 @@
 //! does nothing but watch for commits of others. The files are private to the user (0600).
 
 mod clients;
+mod column;
 mod conversations;
+mod fault;
 mod file;
 mod lease;
 mod ledger;
 pub mod migrate;
 mod rekey;
 mod sessions;
+mod watcher;
 
 pub use self::migrate::MigrationKeys;
 
@@ -19,14 +22,17 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use plugin_api::{ChunkId, ContextId, ProviderId};
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, types::Type,
-};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use self::{
+    column::{parsed, signed, unsigned},
+    fault::Fault,
+    watcher::Watcher,
+};
 use super::{
     ClientKey, ClientUse, Reseal, Store, StoreError, StoreResult,
     row::{
@@ -62,16 +68,6 @@ pub struct SqliteStore {
     /// Idle readers. One is opened when none is idle, so that readers never wait for each other.
     readers: Mutex<Vec<Connection>>,
     watcher: Mutex<Watcher>,
-}
-
-/// Sees commits of every other connection, of this process and others.
-struct Watcher {
-    connection: Connection,
-    /// `PRAGMA data_version` when `revision` was read.
-    data_version: i64,
-    revision: u64,
-    /// When it last looked; `None` after a commit of this store.
-    looked: Option<Instant>,
 }
 
 impl SqliteStore {
@@ -127,12 +123,7 @@ impl SqliteStore {
         Ok(Self {
             writer: Mutex::new(open(Role::Writer)?),
             readers: Mutex::new(vec![open(Role::Reader)?]),
-            watcher: Mutex::new(Watcher {
-                connection: open(Role::Reader)?,
-                data_version: -1,
-                revision: 0,
-                looked: None,
-            }),
+            watcher: Mutex::new(Watcher::new(open(Role::Reader)?)),
             path: path.to_owned(),
             options,
         })
@@ -175,7 +166,7 @@ impl SqliteStore {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
-            lock(&self.watcher).looked = None;
+            lock(&self.watcher).look_again();
             Ok(value)
         })();
         result.map_err(|fault: Fault| fault.at(&self.path))
@@ -190,17 +181,12 @@ impl fmt::Debug for SqliteStore {
 
 impl Store for SqliteStore {
     fn revision(&self) -> StoreResult<u64> {
-        let mut watcher = lock(&self.watcher);
-        if watcher.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
-            return Ok(watcher.revision);
-        }
-        watcher.refresh().map_err(|fault| fault.at(&self.path))
+        lock(&self.watcher).revision().map_err(|fault| fault.at(&self.path))
     }
 
     fn changes(&self) -> StoreResult<u64> {
-        let mut watcher = lock(&self.watcher);
-        watcher.refresh().map_err(|fault| fault.at(&self.path))?;
-        Ok(watcher.data_version.cast_unsigned())
+        let version = lock(&self.watcher).data_version().map_err(|fault| fault.at(&self.path))?;
+        Ok(version.cast_unsigned())
     }
 
     fn insert_session(&self, new: &NewSession, stamp: &Stamp<'_>) -> StoreResult<SessionInfo> {
@@ -397,30 +383,6 @@ impl Store for SqliteStore {
     }
 }
 
-impl Watcher {
-    /// Asks for the revision only after some connection committed something: `data_version` costs
-    /// no table access. Read in this order, a commit in between is noticed the next time.
-    fn refresh(&mut self) -> Result<u64, Fault> {
-        let data_version = self
-            .connection
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))?;
-        if data_version != self.data_version {
-            self.revision = self
-                .connection
-                .prepare_cached("SELECT value FROM revisions WHERE name = 'sessions'")?
-                .query_row([], |row| unsigned(row, 0))?;
-            self.data_version = data_version;
-        }
-        self.looked = Some(Instant::now());
-        Ok(self.revision)
-    }
-}
-
-/// For how long another process's commit may go unnoticed by [`Store::revision`]. To look takes four
-/// system calls, and every request of a gateway asks twice.
-const LOOK: Duration = Duration::from_micros(500);
-
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -449,98 +411,6 @@ fn connect(path: &Path, options: SqliteOptions, role: Role) -> Result<Connection
     }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
-}
-
-/// A failure below the store, before it is known which file it belongs to.
-#[derive(Debug)]
-enum Fault {
-    Sqlite(rusqlite::Error),
-    Store(Box<StoreError>),
-}
-
-impl Fault {
-    fn at(self, path: &Path) -> StoreError {
-        let error = match self {
-            Self::Store(error) => return *error,
-            Self::Sqlite(error) => error,
-        };
-        let path = path.to_owned();
-        let extended = error.sqlite_error().map(|error| error.extended_code);
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                StoreError::Locked { path }
-            }
-            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
-            Some(ErrorCode::DiskFull) => StoreError::Full { path },
-            // On a full disk the shared-memory file beside the database cannot grow, and SQLite says
-            // that before it says that the disk is full.
-            _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => StoreError::Full { path },
-            Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, source: error.into() },
-            // SQLite cannot make the files beside a database that nobody else has open.
-            Some(ErrorCode::CannotOpen) if path.exists() && !takes_files(&path) => {
-                StoreError::ReadOnly { path }
-            }
-            // Missing, or something else keeps it from being opened.
-            Some(ErrorCode::CannotOpen) => {
-                StoreError::Io { path, source: std::io::Error::other(error) }
-            }
-            Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { path },
-            // A value that no host writes: edited by hand, or damaged.
-            None if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => {
-                StoreError::Corrupt { path, source: error.into() }
-            }
-            _ => StoreError::Engine { path, source: error.into() },
-        }
-    }
-
-    /// Reports whether a unique constraint was violated.
-    fn is_duplicate(error: &rusqlite::Error) -> bool {
-        error.sqlite_extended_error_code().is_some_and(|code| {
-            code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
-                || code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
-        })
-    }
-}
-
-/// Reports whether the folder of a file lets files be made beside it.
-fn takes_files(path: &Path) -> bool {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    rustix::fs::access(folder.unwrap_or(Path::new(".")), rustix::fs::Access::WRITE_OK).is_ok()
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(Box::new(error))
-    }
-}
-
-/// Reads a text column as one of our types.
-fn parsed<T>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
-where
-    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    let text = row.get_ref(at)?.as_str()?;
-    text.parse().map_err(|error: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into())
-    })
-}
-
-/// Reads a number that is never negative. SQLite's integers are signed.
-fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(at)?;
-    u64::try_from(number)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Integer, error.into()))
-}
-
-/// Writes a count; those beyond SQLite's range do not occur and are capped.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Locks, also after a panic of another thread: a transaction that was not committed is rolled

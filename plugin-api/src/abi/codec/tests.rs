@@ -1,12 +1,19 @@
 use serde_json::{Value as Json, json};
 
-use super::*;
+use super::{payload::MAX_READ_DEPTH, *};
 use crate::{
-    chat::{ChatRequest, Citation},
+    abi::{
+        depth::MAX_DEPTH,
+        message::{Message, kind},
+    },
+    chat::{ChatRequest, Citation, Opaque},
+    event::{ChatEvent, FinishReason, Usage},
+    exchange::Input,
     id::ProviderId,
+    instance::Instance,
     operation::{
-        AuthUrlRequest, DeleteContextChunk, DescribeModel, EmbedRequest, ExchangeCode, KeyShape,
-        ListContextChunks, ListModels, Tokens,
+        AuthUrlRequest, DeleteContextChunk, DescribeModel, EmbedRequest, Embeddings, ExchangeCode,
+        KeyShape, ListContextChunks, ListModels, Operation, Reply, Tokens,
     },
 };
 

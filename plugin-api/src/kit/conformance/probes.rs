@@ -1,30 +1,35 @@
 //! The rules on exchanges: what is asked, how it is answered, and what must come of it.
 
+mod cases;
+mod difference;
+mod failures;
+mod nonsense;
+mod pieces;
+mod samples;
+
 use std::collections::BTreeSet;
 
-use serde_json::json;
-
+use self::{
+    cases::{Case, some},
+    difference::difference,
+    samples::{asked, sample, using},
+};
 use super::{
-    BLOB, Finding, Options,
+    Finding, Options,
     declared::filled,
     drive::{Ask, Beside, Drive, Subject, Trace, Upstream},
-    fixture::{Answers, Fixture, Head},
-    random::{Random, shrink},
+    fixture::Fixture,
+    random::Random,
     rules::{Rule, Stage},
     url::Url,
 };
 use crate::{
     ProviderId,
-    capability::{Capability, Feature},
-    chat::{
-        ChatRequest, Content, ContentPart, DataSource, FunctionTool, JsonSchema, Media, Message,
-        ResponseFormat, ToolDefinition,
-    },
+    capability::Capability,
     error::ErrorKind,
-    http::TransportErrorKind,
     instance::Instance,
     manifest::{Manifest, ProviderManifest},
-    operation::{EmbedRequest, ListContextChunks, ListModels, Operation, Reply},
+    operation::{ListContextChunks, Operation},
 };
 
 /// What no log may hold.
@@ -49,21 +54,6 @@ pub(super) struct Probes<'a> {
     pub(super) tried: BTreeSet<Rule>,
     /// Operations that break a rule before anything is answered; nothing more can be seen of them.
     hopeless: BTreeSet<&'static str>,
-}
-
-/// An operation and an answer to it.
-struct Case {
-    label: String,
-    ask: Ask,
-    head: Head,
-    body: Vec<u8>,
-    plain: Trace,
-}
-
-impl Case {
-    fn answer(&self) -> Upstream {
-        Upstream::with(&self.head, &self.body)
-    }
 }
 
 impl<'a> Probes<'a> {
@@ -259,81 +249,9 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Makes cases of the fixtures and some of our own, leaving out those that break a rule when
-    /// nothing special happens, or that are not deterministic.
-    fn cases(&mut self) -> Vec<Case> {
-        let mut made: Vec<(String, Operation, Head, Vec<u8>)> = Vec::new();
-        // What was recorded was recorded of one provider; the others get what is generated.
-        let recorded = if self.at == 0 { self.fixtures } else { &[] };
-        for fixture in recorded {
-            let operation = asked(fixture);
-            let (label, body) = (format!("fixture `{}`", fixture.name), fixture.body.clone());
-            made.push((label, operation, fixture.head.clone(), body));
-        }
-        for (text, body) in [
-            ("plain events", &b"data: hello\n\ndata: there\n\ndata: [DONE]\n\n"[..]),
-            ("events with carriage returns", b"data: hello\r\n\r\ndata: [DONE]\r\n\r\n"),
-            (
-                "events beyond ascii",
-                "data: caf\u{e9} \u{6f22} \u{1f600}\n\ndata: [DONE]\n\n".as_bytes(),
-            ),
-        ] {
-            let operation = Operation::Chat(Box::new(hello()));
-            made.push((text.into(), operation, Head::of(SSE, &[]), body.to_vec()));
-        }
-        let list = br#"["a","b"]"#.to_vec();
-        let operation = Operation::ListModels(ListModels::default());
-        made.push(("a list".into(), operation, Head::of(JSON, &[]), list));
-        let mut cases = Vec::new();
-        for (label, operation, head, body) in made {
-            let hopeless = self.hopeless.contains(operation.wire_name());
-            if hopeless || !self.has(capability_of(&operation)) {
-                continue;
-            }
-            let ask = self.ask(operation);
-            let answer = Upstream::with(&head, &body);
-            let plain = self.run(&label, &ask, std::slice::from_ref(&answer), Beside::default());
-            if plain.broken.is_some() {
-                continue;
-            }
-            self.tried.insert(Rule::ReplayIsDeterministic);
-            let again = self.quietly(&ask, &[answer], Beside::default());
-            if let Some(difference) = difference(&plain, &again) {
-                self.find(Rule::ReplayIsDeterministic, label, difference);
-                continue;
-            }
-            cases.push(Case { label, ask, head, body, plain });
-        }
-        cases
-    }
-
-    /// Compares with the record of events.
-    fn recorded(&mut self, cases: &[Case]) {
-        for fixture in self.fixtures {
-            let Some(expected) = &fixture.events else { continue };
-            let label = format!("fixture `{}`", fixture.name);
-            let Some(case) = cases.iter().find(|case| case.label == label) else { continue };
-            self.tried.insert(Rule::FixturesSucceed);
-            let mut expected = expected.clone();
-            // No error is none, however it is written.
-            if let Some(expected) = expected.as_object_mut() {
-                expected.retain(|_, value| !value.is_null());
-            }
-            let mut found = json!({ "events": case.plain.events });
-            if let Some(error) = &case.plain.error {
-                found["error"] = json!(error);
-            }
-            if found != expected {
-                let (found, expected) = first_difference(&found, &expected);
-                let detail = format!("expected {expected}, found {found}");
-                self.find(Rule::FixturesSucceed, label, detail);
-            }
-        }
-    }
-
     /// Lets exchanges run beside each other, and inputs come that nobody waits for.
     fn neighbours(&mut self, cases: &[Case]) {
-        for case in cases.iter().take(FEW).chain(cases.iter().rev().take(4)) {
+        for case in some(cases) {
             let script = [case.answer()];
             self.tried.insert(Rule::InterleavedEqualsLone);
             let drive = || Drive::new(self.subject, &case.ask, &script, Beside::default());
@@ -363,122 +281,10 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Cuts bodies everywhere.
-    fn cuts(&mut self, cases: &[Case]) {
-        if !self.wants(&[Rule::ChunkCutInvariance, Rule::Utf8AcrossChunks]) {
-            return;
-        }
-        for case in cases {
-            let ascii = case.body.is_ascii();
-            let rule = if ascii { Rule::ChunkCutInvariance } else { Rule::Utf8AcrossChunks };
-            self.tried.insert(rule);
-            if !self.found(rule) {
-                self.cut(case, &case.body, rule, &case.plain);
-            }
-        }
-    }
-
-    fn cut(&mut self, case: &Case, body: &[u8], rule: Rule, whole: &Trace) {
-        let answer = |body: &[u8]| Upstream::with(&case.head, body);
-        let bytewise = |body: &[u8]| answer(body).cut(std::iter::repeat_n(1, body.len()));
-        let trace = self.run(
-            &format!("{}, byte by byte", case.label),
-            &case.ask,
-            &[bytewise(body)],
-            Beside::default(),
-        );
-        if trace.broken.is_some() {
-            return;
-        }
-        if let Some(found) = difference(whole, &trace) {
-            let least = shrink(body, |body| {
-                let whole = self.quietly(&case.ask, &[answer(body)], Beside::default());
-                let pieces = self.quietly(&case.ask, &[bytewise(body)], Beside::default());
-                difference(&whole, &pieces).is_some()
-            });
-            let input = format!("{}, byte by byte: {}", case.label, shown(&least));
-            return self.find(rule, input, found);
-        }
-        let everywhere = body.len() <= CUT_EVERYWHERE;
-        let places: Vec<usize> = if everywhere {
-            (1..body.len()).collect()
-        } else {
-            (0..CUTS).map(|_| 1 + self.random.below(body.len() - 1)).collect()
-        };
-        for at in places {
-            let label = format!("{}, cut at byte {at}", case.label);
-            let trace = self.run(&label, &case.ask, &[answer(body).cut([at])], Beside::default());
-            if let Some(found) = difference(whole, &trace) {
-                return self.find(rule, label, found);
-            }
-        }
-    }
-
-    /// Puts bytes into bodies that are no UTF-8.
-    fn broken_text(&mut self, cases: &[Case]) {
-        if !self.wants(&[Rule::HostileUtf8]) {
-            return;
-        }
-        for case in cases.iter().take(FEW).chain(cases.iter().rev().take(4)) {
-            self.tried.insert(Rule::HostileUtf8);
-            if case.body.is_empty() || self.found(Rule::HostileUtf8) {
-                continue;
-            }
-            let mut body: Vec<u8> = case.body.iter().copied().filter(u8::is_ascii).collect();
-            for bad in [&b"\xff"[..], b"\xc3(", b"\xf0\x9f\x98", b"\xed\xa0\x80"] {
-                let at = self.random.below(body.len() + 1);
-                body.splice(at..at, bad.iter().copied());
-            }
-            let answer = Upstream::with(&case.head, &body);
-            let label = format!("{} with bytes that are no UTF-8", case.label);
-            let whole = self.run(&label, &case.ask, &[answer], Beside::default());
-            if whole.broken.is_none() {
-                self.cut(case, &body, Rule::HostileUtf8, &whole);
-            }
-        }
-    }
-
-    /// Breaks answers off and lets the client go away.
-    fn interruptions(&mut self, cases: &[Case]) {
-        for case in cases.iter().filter(|case| matches!(case.ask.operation, Operation::Chat(_))) {
-            if case.plain.requests.is_empty() || case.body.is_empty() {
-                continue;
-            }
-            self.tried.insert(Rule::TruncatedAnswerFails);
-            let body = &case.body[..case.body.len() / 3];
-            let answer = Upstream::with(&case.head, body).breaking();
-            let label = format!("{}, broken off after {} bytes", case.label, body.len());
-            let trace = self.run(&label, &case.ask, &[answer], Beside::default());
-            if trace.done_at_break {
-                let least = shrink(body, |body| {
-                    let answer = Upstream::with(&case.head, body).breaking();
-                    self.quietly(&case.ask, &[answer], Beside::default()).done_at_break
-                });
-                let input = format!("{}, broken off: {}", case.label, shown(&least));
-                self.find(Rule::TruncatedAnswerFails, input, "the exchange was done");
-            }
-        }
-        for case in cases.iter().take(FEW).chain(cases.iter().rev().take(4)) {
-            for after in 1..case.plain.inputs.min(5) {
-                self.tried.insert(Rule::CancelEnds);
-                let beside = Beside { cancel_after: Some(after), ..Beside::default() };
-                let label = format!("{}, cancelled after {after} inputs", case.label);
-                let trace = self.run(&label, &case.ask, &[case.answer()], beside);
-                if trace.outlived_cancel {
-                    self.find(Rule::CancelEnds, label, "the exchange had not ended");
-                }
-            }
-        }
-    }
-
     /// Answers with headers that carry credentials.
     fn secrets(&mut self, cases: &[Case]) {
-        let mut asked: Vec<(String, Ask, Upstream)> = cases
-            .iter()
-            .take(FEW)
-            .chain(cases.iter().rev().take(4))
-            .map(|case| (case.label.clone(), case.ask.clone(), case.answer()))
-            .collect();
+        let mut asked: Vec<(String, Ask, Upstream)> =
+            some(cases).map(|case| (case.label.clone(), case.ask.clone(), case.answer())).collect();
         for (label, ask) in self.asks() {
             for status in [401, 500] {
                 let body = br#"{"error":{"message":"no"}}"#;
@@ -515,318 +321,4 @@ impl<'a> Probes<'a> {
         };
         asks.map(named).map(|operation| (operation.name(), self.ask(operation))).collect()
     }
-
-    /// Answers with failures, and with nothing.
-    fn failures(&mut self) {
-        for (label, ask) in self.asks() {
-            for (status, kinds) in STATUSES {
-                for body in [&br#"{"error":{"message":"it failed"}}"#[..], b"", b"<html>it failed"]
-                {
-                    let answer = Upstream::new(*status, JSON, body);
-                    let label = format!("{label}, status {status}, {}", shown(body));
-                    let trace = self.run(&label, &ask, &[answer], Beside::default());
-                    if trace.requests.is_empty() || trace.broken.is_some() {
-                        continue;
-                    }
-                    self.failure(&label, *status, kinds, &trace);
-                }
-            }
-            let answer = Upstream::new(429, JSON, b"{}").header("retry-after", "7");
-            let trace = self.run(label, &ask, &[answer], Beside::default());
-            if let (Some(error), false) = (&trace.error, trace.requests.is_empty()) {
-                self.tried.insert(Rule::RetryAfterKept);
-                if error.retry_after_ms != Some(7000) {
-                    let detail = format!("expected 7000 ms, found {:?}", error.retry_after_ms);
-                    self.find(Rule::RetryAfterKept, format!("{label}, `retry-after: 7`"), detail);
-                }
-            }
-            for kind in [
-                TransportErrorKind::Dns,
-                TransportErrorKind::Connect,
-                TransportErrorKind::Tls,
-                TransportErrorKind::Timeout,
-                TransportErrorKind::Reset,
-            ] {
-                let label = format!("{label}, {kind:?}");
-                let trace = self.run(&label, &ask, &[Upstream::Failed(kind)], Beside::default());
-                if trace.requests.is_empty() || trace.broken.is_some() {
-                    continue;
-                }
-                self.tried.insert(Rule::TransportFailuresTyped);
-                let right = trace.error.as_ref().is_some_and(|error| {
-                    matches!(
-                        error.kind,
-                        ErrorKind::Connection
-                            | ErrorKind::Timeout
-                            | ErrorKind::Unavailable
-                            | ErrorKind::Incomplete
-                    )
-                });
-                if !right {
-                    self.find(Rule::TransportFailuresTyped, label, format!("it {}", trace.end()));
-                }
-            }
-        }
-    }
-
-    fn failure(&mut self, label: &str, status: u16, kinds: &[ErrorKind], trace: &Trace) {
-        self.tried.extend([Rule::StatusesMapped, Rule::StatusKept, Rule::FailuresExplained]);
-        let Some(error) = &trace.error else {
-            return self.find(Rule::StatusesMapped, label, format!("it {}", trace.end()));
-        };
-        if !kinds.contains(&error.kind) {
-            let detail = format!("expected one of {kinds:?}, found {:?}", error.kind);
-            self.find(Rule::StatusesMapped, label, detail);
-        }
-        if error.status != Some(status) {
-            let detail = format!("expected {status}, found {:?}", error.status);
-            self.find(Rule::StatusKept, label, detail);
-        }
-        if error.message.trim().is_empty() {
-            self.find(Rule::FailuresExplained, label, "the message is empty");
-        }
-    }
-
-    /// Answers with what is no answer.
-    fn nonsense(&mut self) {
-        let asks = self.asks();
-        let typed = |ask: &Ask| !matches!(ask.operation, Operation::TestConnection);
-        for (label, ask) in asks.iter().filter(|(_, ask)| typed(ask)) {
-            let noise = self.random.noise(200);
-            for (media_type, body, rule) in [
-                (SSE, noise.as_slice(), Rule::GarbageFails),
-                (JSON, &noise, Rule::GarbageFails),
-                ("text/html", b"<html><body>Welcome", Rule::GarbageFails),
-                (JSON, b"{\"", Rule::GarbageFails),
-                (SSE, b"", Rule::EmptyAnswerFails),
-                (JSON, b"", Rule::EmptyAnswerFails),
-            ] {
-                let done = |body: &[u8]| {
-                    let answer = Upstream::new(200, media_type, body);
-                    let trace = self.quietly(ask, &[answer], Beside::default());
-                    trace.done && !trace.requests.is_empty()
-                };
-                let failed = done(body);
-                let least = if failed { shrink(body, done) } else { Vec::new() };
-                let answer = Upstream::new(200, media_type, body);
-                let trace = self.run(
-                    &format!("{label}, {}", shown(body)),
-                    ask,
-                    &[answer],
-                    Beside::default(),
-                );
-                if trace.requests.is_empty() {
-                    continue;
-                }
-                self.tried.insert(rule);
-                // What an empty answer does is another rule's matter.
-                if failed && !(rule == Rule::GarbageFails && least.is_empty()) {
-                    let input = format!("{label}, {media_type}: {}", shown(&least));
-                    self.find(rule, input, "the exchange was done");
-                }
-            }
-        }
-        let chats = self.has(Capability::Chat) && !self.hopeless.contains("chat");
-        if !self.wants(&[Rule::HugeLineFails]) || !chats {
-            return;
-        }
-        let ask = self.ask(Operation::Chat(Box::new(hello())));
-        let line = [&b"data: "[..], &vec![b'x'; HUGE]].concat();
-        let answer = Upstream::new(200, SSE, &line).cut(std::iter::repeat_n(1 << 16, HUGE >> 16));
-        let label = format!("a line of {HUGE} bytes");
-        let trace = self.run(&label, &ask, &[answer], Beside::default());
-        if !trace.requests.is_empty() {
-            self.tried.insert(Rule::HugeLineFails);
-            if trace.done {
-                self.find(Rule::HugeLineFails, label, "the exchange was done");
-            }
-        }
-    }
-
-    /// Answers with lists that repeat themselves.
-    fn lists(&mut self) {
-        if !self.has(Capability::Models) || self.hopeless.contains("list_models") {
-            return;
-        }
-        let ask = self.ask(Operation::ListModels(ListModels::default()));
-        let twice = |key: &str| json!({"data": [{key: ""}, {key: "a"}, {key: "a"}]});
-        for body in [
-            twice("id"),
-            json!({"models": [{"name": ""}, {"name": "models/a"}, {"name": "models/a"}]}),
-            json!(["", "a", "a"]),
-        ] {
-            let label = shown(body.to_string().as_bytes());
-            let answer = Upstream::new(200, JSON, body.to_string().as_bytes());
-            let trace = self.run(&label, &ask, &[answer], Beside::default());
-            let Some(Reply::Models(models)) = trace.value else { continue };
-            self.tried.insert(Rule::ModelsHaveIds);
-            let mut seen = BTreeSet::new();
-            let bad = models.models.iter().map(|model| model.id.as_str());
-            if let Some(id) = bad.into_iter().find(|id| id.is_empty() || !seen.insert(*id)) {
-                self.find(Rule::ModelsHaveIds, label, format!("model `{id}`"));
-            }
-        }
-        let body = json!({
-            "data": [{"id": "m"}], "models": [{"name": "models/m"}],
-            "has_more": true, "last_id": "m", "nextPageToken": "next", "next": "next",
-        });
-        self.tried.insert(Rule::PagesEnd);
-        let answers = [body.to_string(), "[\"m\"]".into()];
-        for body in answers {
-            let answer = Upstream::new(200, JSON, body.as_bytes());
-            self.run("the same page again and again", &ask, &[answer], Beside::default());
-        }
-    }
 }
-
-/// Bytes of a line without an end.
-const HUGE: usize = 9 << 20;
-
-/// Of how many recorded answers the dearer probes take.
-const FEW: usize = 8;
-
-/// Up to which length a body is cut everywhere, and in how many places else.
-const CUT_EVERYWHERE: usize = 160;
-const CUTS: usize = 12;
-
-/// Statuses and the kinds that fit them.
-const STATUSES: &[(u16, &[ErrorKind])] = {
-    use ErrorKind::{
-        Authentication, ContextLength, InvalidRequest, NotFound, Overloaded, Permission, Quota,
-        RateLimited, Timeout, Unavailable,
-    };
-    &[
-        (400, &[InvalidRequest, ContextLength]),
-        (401, &[Authentication, Permission]),
-        (402, &[Quota]),
-        (403, &[Permission, Authentication, Quota]),
-        (404, &[NotFound, InvalidRequest]),
-        (408, &[Timeout, Unavailable]),
-        (429, &[RateLimited, Quota, Overloaded]),
-        (500, &[Unavailable, Overloaded]),
-        (502, &[Unavailable, Overloaded]),
-        (503, &[Unavailable, Overloaded]),
-        (504, &[Timeout, Unavailable, Overloaded]),
-    ]
-};
-
-fn hello() -> ChatRequest {
-    ChatRequest::new("check", vec![Message::user(format!("hello {PROMPT}"))])
-}
-
-fn embed() -> EmbedRequest {
-    EmbedRequest::new("check", vec!["hello".into()])
-}
-
-/// Returns the operation that a recorded answer belongs to.
-fn asked(fixture: &Fixture) -> Operation {
-    match fixture.answers {
-        Answers::Chat => {
-            let request = fixture.request.clone().unwrap_or_else(hello);
-            Operation::Chat(Box::new(request))
-        }
-        Answers::Models => Operation::ListModels(ListModels::default()),
-        Answers::Embeddings => Operation::Embed(embed()),
-        Answers::Tokens => Operation::CountTokens(Box::new(hello())),
-    }
-}
-
-/// Makes a harmless operation of a capability; `None` for those that take secrets or none at all.
-fn sample(capability: Capability) -> Option<Operation> {
-    Some(match capability {
-        Capability::Chat => Operation::Chat(Box::new(hello())),
-        Capability::Models => Operation::ListModels(ListModels::default()),
-        Capability::Embeddings => Operation::Embed(embed()),
-        Capability::TokenCount => Operation::CountTokens(Box::new(hello())),
-        Capability::Contexts => Operation::ListContextChunks(ListContextChunks::default()),
-        Capability::ApiKey => Operation::TestConnection,
-        Capability::OAuth | Capability::HandlesSecrets => return None,
-    })
-}
-
-fn capability_of(operation: &Operation) -> Capability {
-    match operation {
-        Operation::ListModels(_) => Capability::Models,
-        Operation::Embed(_) => Capability::Embeddings,
-        Operation::CountTokens(_) => Capability::TokenCount,
-        _ => Capability::Chat,
-    }
-}
-
-/// Makes a request that uses a feature; `None` where every form of it is some vendor's own.
-fn using(feature: Feature) -> Option<ChatRequest> {
-    let mut request = hello();
-    let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}});
-    match feature {
-        Feature::Tools | Feature::ParallelTools => {
-            let tool = FunctionTool::new("look", Some(schema));
-            request.tools.push(ToolDefinition::Function(tool));
-        }
-        Feature::StructuredOutput => {
-            let schema = JsonSchema::new("answer", schema);
-            request.response_format = Some(ResponseFormat::JsonSchema(schema));
-        }
-        Feature::Images => {
-            let image = Media::new(DataSource::Blob { id: BLOB, len: 4 }).media_type("image/png");
-            let parts = vec![ContentPart::text("hello"), Content::Image(image).into()];
-            request.messages = vec![Message::new(crate::chat::Role::User, parts)];
-        }
-        _ => return None,
-    }
-    Some(request)
-}
-
-/// Says how two runs differ, if they do.
-fn difference(expected: &Trace, found: &Trace) -> Option<String> {
-    // What breaks a rule was noted under that rule.
-    if found.broken.is_some() || expected.broken.is_some() {
-        return None;
-    }
-    if expected.requests != found.requests {
-        let (expected, found) = (expected.requests.len(), found.requests.len());
-        return Some(format!("other requests: expected {expected}, found {found}"));
-    }
-    let pairs = expected.events.iter().zip(&found.events);
-    if let Some((expected, found)) = pairs.into_iter().find(|(a, b)| a != b) {
-        return Some(format!("expected {}, found {}", json!(expected), json!(found)));
-    }
-    if expected.events.len() != found.events.len() {
-        let (expected, found) = (expected.events.len(), found.events.len());
-        return Some(format!("expected {expected} events, found {found}"));
-    }
-    if expected.error != found.error || expected.done != found.done {
-        return Some(format!("expected that it {}, but it {}", expected.end(), found.end()));
-    }
-    (expected.value != found.value).then(|| "other values".to_owned())
-}
-
-/// Finds the first place at which two values differ.
-fn first_difference(found: &serde_json::Value, expected: &serde_json::Value) -> (String, String) {
-    use serde_json::Value;
-    match (found, expected) {
-        (Value::Array(a), Value::Array(b)) => {
-            if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a != b) {
-                return first_difference(a, b);
-            }
-            (format!("{} of them", a.len()), format!("{} of them", b.len()))
-        }
-        (Value::Object(a), Value::Object(b)) if a.get("type").is_none() => {
-            let keys = a.keys().chain(b.keys());
-            let other = keys.into_iter().find(|key| a.get(*key) != b.get(*key));
-            let of = |map: &serde_json::Map<_, _>| {
-                other.and_then(|key| map.get(key)).cloned().unwrap_or_default()
-            };
-            first_difference(&of(a), &of(b))
-        }
-        _ => (found.to_string(), expected.to_string()),
-    }
-}
-
-/// Shows bytes to a person, in quotes and not too many.
-fn shown(bytes: &[u8]) -> String {
-    let head = &bytes[..bytes.len().min(MAX_SHOWN)];
-    let more = if bytes.len() > MAX_SHOWN { "…" } else { "" };
-    format!("\"{}\"{more}", head.escape_ascii())
-}
-
-const MAX_SHOWN: usize = 120;
