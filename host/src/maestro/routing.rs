@@ -121,6 +121,13 @@ impl Maestro {
         provider.is_some_and(|provider| provider.manifest.dialects.iter().any(|d| d == dialect))
     }
 
+    /// Returns the dialects that a provider understands.
+    #[must_use]
+    pub fn dialects_of(&self, provider: &str) -> Vec<String> {
+        let registry = self.registry();
+        registry.provider(provider).map(|provider| provider.dialects()).unwrap_or_default()
+    }
+
     async fn only_native(&self, dialect: &str) -> Option<String> {
         // A server on this machine that nobody configured counts for nothing here: it may not run.
         let ready = self
