@@ -12,7 +12,7 @@ use crate::{
         table::Table,
         visible,
     },
-    maestro::{Client, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
+    maestro::{Client, Error, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
 };
 
 #[derive(Debug, Args)]
@@ -76,10 +76,12 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
             .with("gateways", &gateways)
     };
     output.either(document, human(&args.name, &route, &stops, &gateways))?;
-    match serves {
-        Some(_) => Ok(()),
-        None => Err(Failure::from(route.open().expect_err("nothing serves"))),
+    if serves.is_some() {
+        return Ok(());
     }
+    let unclear = stops.into_iter().find_map(|shown| shown.unclear);
+    let why = route.open().err().or(unclear).expect("nothing serves");
+    Err(Failure::from(why))
 }
 
 /// A place as it is shown.
@@ -90,6 +92,9 @@ struct Shown {
     session: Option<String>,
     pool: bool,
     passed_over: Option<PassedOver>,
+    /// Why it is not known which session is meant.
+    #[serde(skip)]
+    unclear: Option<Error>,
     /// The gateways that pass it over for what they have learnt.
     passed_over_by: Vec<u32>,
 }
@@ -104,14 +109,25 @@ impl Shown {
         let provider = &stop.model.provider;
         let info = maestro.provider_capabilities(provider.as_str()).await.ok();
         let own = stop.model.session.as_ref().map(ToString::to_string);
+        let own = own.or_else(|| client.and_then(|client| client.session(provider)));
+        let (session, unclear) = match own {
+            Some(own) => (Some(own), None),
+            None => match maestro.usual_session(provider).await {
+                Ok(usual) => (usual.map(|usual| usual.name), None),
+                Err(unclear) => (None, Some(unclear)),
+            },
+        };
+        let problem = unclear.as_ref().map(ToString::to_string);
+        let problem = problem.map(|problem| PassedOver::Provider { problem });
         let learnt = gateways.iter().filter(|gateway| stop.passed_over_by(gateway).is_some());
         Self {
             passed_over_by: learnt.map(|gateway| gateway.pid).collect(),
             r#ref: stop.model.to_string(),
             upstream: info.map(|info| info.base_url).filter(|url| !url.is_empty()),
-            session: own.or_else(|| client.and_then(|client| client.session(provider))),
+            session,
             pool: stop.pool,
-            passed_over: stop.passed_over.clone(),
+            passed_over: stop.passed_over.clone().or(problem),
+            unclear,
         }
     }
 }
