@@ -178,6 +178,11 @@ fn the_nearest_models_are_named_where_a_vendor_knows_none_of_the_name() {
     ] {
         let answer = gateway.post(path, body.to_string());
         assert_eq!(answer.status, 404, "{path} {answer:?}");
+        // However far off, of a provider that is named.
+        let (far, farther) =
+            (path.replace("embed-oen", "xyz"), body.to_string().replace("embed-oen", "xyz"));
+        let other = gateway.post(&far, farther);
+        assert!(other.body.matches("goo/embed-").count() == 3, "{far} {other:?}");
         for near in ["goo/embed-one", "goo/embed-two", "goo/embed-three"] {
             assert!(answer.body.contains(near), "{path} {answer:?}");
         }

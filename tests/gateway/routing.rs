@@ -263,6 +263,17 @@ fn a_route_is_explained() {
 }
 
 #[test]
+fn a_route_by_weight_is_explained_as_one() {
+    let upstream = Upstream::start(server);
+    let more = "[aliases.half]\nstrategy = \"weighted\"\n\
+                targets = [{ ref = \"echo/echo\", weight = 1 }, { ref = \"lab/m\", weight = 1 }]\n";
+    let test = home(&upstream, more);
+    let output = test.args_of(["routes", "explain", "half"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("drawn by the weights"), "{}", output.stdout);
+}
+
+#[test]
 fn a_route_without_a_clear_session_serves_nobody() {
     let upstream = Upstream::start(server);
     let test = pool(&upstream, "[aliases]\nfast = [\"lab/m\", \"echo/echo\"]\n");
@@ -273,6 +284,7 @@ fn a_route_without_a_clear_session_serves_nobody() {
     assert!(line("lab/m").starts_with("passed over"), "{}", output.stdout);
     assert!(line("lab/m").contains("no default session, but several"), "{}", output.stdout);
     assert!(line("echo/echo").starts_with("serves"), "{}", output.stdout);
+    assert!(line("echo/echo").contains("the first that can be asked"), "{}", output.stdout);
     // As a request meets it.
     let gateway = Gateway::start(&test);
     assert_eq!(ask(&gateway, "fast", "x").header("x-maestro-served"), "echo/echo");

@@ -13,6 +13,7 @@ use crate::{
         visible,
     },
     maestro::{Client, Error, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
+    router::{Alias, Strategy},
 };
 
 #[derive(Debug, Args)]
@@ -75,7 +76,10 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
             .with("stops", &stops)
             .with("gateways", &gateways)
     };
-    output.either(document, human(&args.name, &route, &stops, &gateways))?;
+    output.either(
+        document,
+        human(&args.name, how_first(&args.name, maestro), &route, &stops, &gateways),
+    )?;
     if serves.is_some() {
         return Ok(());
     }
@@ -132,7 +136,21 @@ impl Shown {
     }
 }
 
-fn human(name: &str, route: &Route, stops: &[Shown], gateways: &[RunningGateway]) -> String {
+/// Says why the first of several is the first.
+fn how_first(name: &str, maestro: &Maestro) -> &'static str {
+    match maestro.config().aliases.get(name).map(Alias::strategy) {
+        Some(Strategy::Weighted) => "drawn by the weights; the next request may draw another",
+        _ => "the first that can be asked",
+    }
+}
+
+fn human(
+    name: &str,
+    how_first: &str,
+    route: &Route,
+    stops: &[Shown],
+    gateways: &[RunningGateway],
+) -> String {
     let how = match route.via {
         Via::Alias => "is an alias",
         Via::Ref => "names provider and model",
@@ -146,7 +164,7 @@ fn human(name: &str, route: &Route, stops: &[Shown], gateways: &[RunningGateway]
             Some(why) => ("passed over", why.to_string()),
             None if served => ("then", "tried when those before it fail".to_owned()),
             None if shown.pool => ("serves", "its turn in the pool".to_owned()),
-            None => ("serves", "the first that can be asked".to_owned()),
+            None => ("serves", how_first.to_owned()),
         };
         let by: Vec<String> = shown.passed_over_by.iter().map(ToString::to_string).collect();
         let why = match (by.is_empty(), &shown.passed_over) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     router::{Alias, ModelRef},
-    suggest::several,
+    suggest::{ranked, several},
 };
 
 impl Maestro {
@@ -102,6 +102,17 @@ impl Maestro {
                 }
             }
             nearest.truncate(NEAREST);
+        }
+        if let Some((provider, _)) = name.split_once('/') {
+            // Who names the provider is helped by whatever it has.
+            let own = known
+                .iter()
+                .filter(|known| known.split_once('/').is_some_and(|it| it.0 == provider));
+            for near in ranked(name, own.map(String::as_str)) {
+                if nearest.len() < NEAREST && !nearest.iter().any(|known| known == near) {
+                    nearest.push(near.to_owned());
+                }
+            }
         }
         Error::UnknownModel { model: name.to_owned(), nearest }
     }
