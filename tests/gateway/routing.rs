@@ -314,7 +314,7 @@ fn a_route_is_explained_with_what_a_gateway_that_runs_has_learnt() {
 
     let gateway = Gateway::start(&test);
     let (pid, url) = (gateway.running().id(), gateway.url.clone());
-    assert_eq!(explain("fast")["gateways"][0]["pid"], pid);
+    until(|| explain("fast")["gateways"][0]["pid"] == pid);
     assert_eq!(explain("fast")["serves"], "lab:one/m");
     for _ in 0..2 {
         assert_eq!(ask(&gateway, "lab:one/m", "x").status, 503);
