@@ -16,9 +16,10 @@ use host::{
     config::Config,
     plugin::{
         Provenance,
+        admitted::Plugin,
         generations::Generations,
         load::Stepped,
-        registry::{Plugin, Registry},
+        registry::Registry,
         runtime::{Live, Runtime, block_on},
         scan::Folder,
         tier::{Isolation, Terms},
@@ -118,22 +119,12 @@ fn main() {
 /// Runs long streams, some at once, and returns what the worker keeps of memory after the first of them
 /// and after all, in megabytes.
 fn long_streams(runtime: &Runtime, plugin: &Plugin) -> (f64, f64) {
-    let none = PackedOpening::default();
     let mut stepped = Stepped::default();
     let mut resident = Vec::new();
     for round in 0..STREAMS.div_ceil(AT_ONCE) {
         let mut all: Vec<Live> = (0..AT_ONCE).map(|_| echoing(runtime, LONG)).collect();
         for _ in 0..LONG {
-            for live in &mut all {
-                if let Live::Worker(live) = live {
-                    live.give(Timestamp(1), &Input::Tick, &none);
-                }
-            }
-            for live in &mut all {
-                if let Live::Worker(live) = live {
-                    block_on(live.answer(&mut stepped)).expect("it answers");
-                }
-            }
+            step_all(&mut all, &mut stepped);
         }
         drop(all);
         if round == 0 || round + 1 == STREAMS.div_ceil(AT_ONCE) {
@@ -230,23 +221,27 @@ fn steps(runtime: &Runtime, count: u32) -> Vec<f64> {
     times.collect()
 }
 
+/// Steps exchanges at once: all are given an input before the first is waited for.
+fn step_all(all: &mut [Live], stepped: &mut Stepped) {
+    for live in &mut *all {
+        if let Live::Worker(live) = live {
+            live.give(Timestamp(1), &Input::Tick, &PackedOpening::default());
+        }
+    }
+    for live in all {
+        if let Live::Worker(live) = live {
+            block_on(live.answer(stepped)).expect("it answers");
+        }
+    }
+}
+
 /// Returns the median of a step when several exchanges are stepped at once, in microseconds.
 fn at_once(runtime: &Runtime) -> f64 {
     let mut all: Vec<Live> = (0..AT_ONCE).map(|_| echoing(runtime, STEPS)).collect();
-    let none = PackedOpening::default();
     let mut stepped = Stepped::default();
     let times = (0..STEPS / 4).map(|_| {
         let before = Instant::now();
-        for live in &mut all {
-            if let Live::Worker(live) = live {
-                live.give(Timestamp(1), &Input::Tick, &none);
-            }
-        }
-        for live in &mut all {
-            if let Live::Worker(live) = live {
-                block_on(live.answer(&mut stepped)).expect("it answers");
-            }
-        }
+        step_all(&mut all, &mut stepped);
         before.elapsed().as_nanos() as f64 / 1e3 / AT_ONCE as f64
     });
     median(times.collect())

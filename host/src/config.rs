@@ -1,26 +1,32 @@
 //! The configuration file: `config.toml`, typed, every unknown key an error.
 
+mod error;
+mod oauth;
 pub(crate) mod secret;
+mod serve;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
-    ops::Range,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use plugin_api::{ProviderId, auth::Placement};
-use secrecy::SecretString;
 use serde::Deserialize;
 
+use self::error::{explain, line_of};
+pub use self::{
+    error::ConfigError,
+    oauth::OAuthConfig,
+    serve::{ServeConfig, ServeTls},
+};
 use crate::{
     exchange::Retries,
     maestro::Prices,
     plugin::{tier::Isolation, worker::Budgets},
     router::{Alias, BreakerConfig, ModelRef, RefPattern},
     session::{KeySource, SessionName},
-    suggest::nearest,
 };
 
 /// The whole configuration. An absent file is an empty one.
@@ -130,74 +136,6 @@ impl AuthConfig {
             Self::Bearer(true) => Some(Placement::Bearer),
             Self::Bearer(false) => None,
         }
-    }
-}
-
-/// `[providers.NAME.oauth]`: the user's own OAuth client.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct OAuthConfig {
-    /// The client's id. Not a secret.
-    pub client_id: String,
-    /// The client's secret, for vendors whose desktop clients have one that everybody may know.
-    #[serde(default, deserialize_with = "secret::text")]
-    pub client_secret: Option<SecretString>,
-    /// Environment variable that holds it.
-    #[serde(default)]
-    pub client_secret_env: Option<String>,
-    /// File that holds it.
-    #[serde(default)]
-    pub client_secret_file: Option<PathBuf>,
-    /// Command that prints it.
-    #[serde(default)]
-    pub client_secret_command: Option<Vec<String>>,
-}
-
-impl fmt::Debug for OAuthConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OAuthConfig").field("client_id", &self.client_id).finish_non_exhaustive()
-    }
-}
-
-impl OAuthConfig {
-    /// Reads the client's secret from where it is; `None` when the configuration names none.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, without a word of the secret.
-    pub fn secret(&self) -> Result<Option<SecretString>, String> {
-        if let Some(secret) = &self.client_secret {
-            return Ok(Some(secret.clone()));
-        }
-        if self.secrets() == 0 {
-            return Ok(None);
-        }
-        let (env, file) = (self.client_secret_env.as_deref(), self.client_secret_file.as_deref());
-        secret::read("client secret", env, file, self.client_secret_command.as_deref()).map(Some)
-    }
-
-    /// Counts how many sources of the secret are named.
-    fn secrets(&self) -> usize {
-        let named = [
-            self.client_secret.is_some(),
-            self.client_secret_env.is_some(),
-            self.client_secret_file.is_some(),
-            self.client_secret_command.is_some(),
-        ];
-        named.iter().filter(|named| **named).count()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if self.client_id.trim().is_empty() || self.client_id.chars().any(char::is_control) {
-            return Err("`client_id` is empty or holds control characters".into());
-        }
-        if self.secrets() > 1 {
-            return Err("name one of `client_secret`, `client_secret_env`, \
-                        `client_secret_file`, `client_secret_command`"
-                .into());
-        }
-        Ok(())
     }
 }
 
@@ -323,108 +261,6 @@ impl Default for Timeouts {
     }
 }
 
-/// `[serve]`: the gateway.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ServeConfig {
-    /// Where to listen.
-    pub listen: String,
-    /// Names by which the gateway is called, beside those of this machine.
-    pub hosts: Vec<String>,
-    /// Origins of web pages that may call it.
-    pub origins: Vec<String>,
-    /// Most connections at once; more wait to be accepted.
-    pub max_connections: u32,
-    /// Longest body of a request.
-    pub max_body_bytes: usize,
-    /// Until the head of a request is complete, also of the next one on a connection.
-    pub header_timeout_ms: u64,
-    /// Until the body of a request is complete.
-    pub body_timeout_ms: u64,
-    /// Longest silence in a stream before a sign of life is sent.
-    pub heartbeat_ms: u64,
-    /// How long streams may go on after the gateway was told to stop.
-    pub drain_ms: u64,
-    /// What the gateway's own TLS needs.
-    pub tls: Option<ServeTls>,
-}
-
-/// `[serve.tls]`: PEM files, read again when they change.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServeTls {
-    /// The certificate, and those between it and its authority.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
-impl Default for ServeConfig {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:4141".into(),
-            hosts: Vec::new(),
-            origins: Vec::new(),
-            max_connections: 16_384,
-            // Anthropic's limit, the largest of the vendors'.
-            max_body_bytes: 32 << 20,
-            header_timeout_ms: 30_000,
-            body_timeout_ms: 120_000,
-            heartbeat_ms: 15_000,
-            drain_ms: 30_000,
-            tls: None,
-        }
-    }
-}
-
-/// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("failed to read `{}`", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not what it should be.
-    #[error("{}:{line}: {problem}", .path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        problem: String,
-        /// What was probably meant.
-        hint: Option<String>,
-    },
-    /// A value contradicts the rest.
-    #[error("{}: {problem}", .path.display())]
-    Contradiction {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-        /// What was probably meant.
-        hint: Option<String>,
-    },
-}
-
-impl ConfigError {
-    /// Returns what to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Read { .. } => Some("check the file's permissions".into()),
-            Self::Invalid { hint, .. } | Self::Contradiction { hint, .. } => hint.clone(),
-        }
-    }
-}
-
 impl Config {
     /// Reads a configuration file; an absent one is empty.
     ///
@@ -511,31 +347,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
-    let at = span.map_or(0, |span| span.start.min(text.len()));
-    text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-/// Shortens serde's list of what it would have taken to what was probably meant.
-fn explain(message: &str) -> (String, Option<String>) {
-    let Some((head, list)) = message.split_once(", expected ") else {
-        return (message.trim().replace('\n', " "), None);
-    };
-    let words: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
-    if !head.starts_with("unknown ") || words.is_empty() {
-        return (message.to_owned(), None);
-    }
-    let found = head.split('`').nth(1).unwrap_or_default();
-    let hint = match nearest(found, words.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("known here: {}", words.join(", ")),
-    };
-    (
-        head.replace("unknown field", "unknown key").replace("unknown variant", "unknown key"),
-        Some(hint),
-    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod ask;
 mod asking;
 mod catalog;
+mod chat_stream;
 mod check;
 mod choice;
 mod clients;
@@ -23,6 +24,7 @@ mod install;
 mod live;
 mod login;
 mod meter;
+mod models;
 mod prices;
 mod replay;
 mod route;
@@ -58,8 +60,9 @@ pub use crate::{
         watch::{Watch, WatchError},
     },
 };
-pub use ask::{Call, ChatStream, Listing};
+pub use ask::Call;
 pub use catalog::{Known, SessionOf};
+pub use chat_stream::ChatStream;
 pub use clients::{Admission, Client, NewClientKey};
 pub use conversations::{ContextQuery, StoredMessage};
 pub use db::{DbCheck, DbMigration, DbRekey, DbStatus};
@@ -70,6 +73,7 @@ pub use import::{ImportCandidate, ImportPlan, ImportProblem, ImportRequest, Prof
 pub use install::{BroughtProvider, InstalledPlugin, RemovedPlugin};
 pub use login::{AskInfo, LoggedIn, LoginMethod, LoginRequest, OAuthPlan, PendingLogin};
 pub use meter::{Estimate, Limit, Meter};
+pub use models::Listing;
 pub use prices::{Price, Prices, price};
 pub use replay::ReplayedExchange;
 pub use route::{MayAsk, PassedOver, Route, Stop, Tried, Via, Wish, open_stops};
@@ -85,11 +89,13 @@ use crate::{
     oauth::refresh::Refresher,
     plugin::{
         Provenance, RefusalError,
+        admitted::{self, Plugin},
         generations::Generations,
         judge::{Judge, Judged},
         probe::Verdicts,
+        provider::Provider,
         quarantine::{self, Quarantine},
-        registry::{self, Plugin, Provider, Registry},
+        registry::{self, Registry},
         runtime::block_on,
         scan,
         tier::Terms,
@@ -432,7 +438,7 @@ impl Maestro {
             });
         }
         self.judge(&path)
-            .and_then(|judged| Plugin::new(judged, registry.terms(), registry::FIRST))
+            .and_then(|judged| Plugin::new(judged, registry.terms(), admitted::FIRST))
             .map(Arc::new)
             .map_err(|source| Error::Plugin { plugin: id_or_path.to_owned(), source })
     }

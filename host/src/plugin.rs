@@ -2,8 +2,8 @@
 //!
 //! Here lives everything that happens to a library file until a provider of it can be asked:
 //! [`scan`] finds files, [`judge`] reads and checks one without running any of its code, [`load`]
-//! maps a private copy into the process, and [`registry`] keeps what is loaded and which provider it
-//! serves. What happens in an exchange is not here but in [`exchange`](crate::exchange).
+//! maps a private copy into the process, and [`registry`] keeps what was [`admitted`] and which
+//! [`provider`] it serves. What happens in an exchange is not here but in [`exchange`](crate::exchange).
 //!
 //! [`generations`] puts another registry in its place when the folders change, which [`watch`] notices;
 //! [`development`] is where an author's builds come before the installed ones.
@@ -13,6 +13,7 @@
 //! confined [`worker`]. [`runtime`] is what both have in common, for the driver;
 //! [`resident`] is the side of this process.
 
+pub mod admitted;
 pub mod development;
 pub mod endless;
 pub mod generations;
@@ -22,6 +23,7 @@ pub mod judge;
 pub mod load;
 pub mod object;
 pub mod probe;
+pub mod provider;
 pub mod quarantine;
 pub mod registry;
 pub mod resident;

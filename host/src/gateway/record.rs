@@ -159,7 +159,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let value = headers.get(name)?;
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
         let bytes = value.as_bytes();
-        ((1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(fits)).then(|| value.clone())
+        let is_one = (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(fits);
+        // A copy, because a clone would keep the buffer that the head was read into.
+        is_one.then(|| HeaderValue::from_bytes(bytes).ok()).flatten()
     });
     given.unwrap_or_else(|| {
         let drawn = random::id().unwrap_or_default();

@@ -16,10 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Call, Error, Maestro, choice::Chosen, health::Visit};
 use crate::{
     exchange::{Driver, Native, Order, recording::Recorder},
-    plugin::{
-        RefusalError,
-        registry::{Plugin, Provider},
-    },
+    plugin::{RefusalError, admitted::Plugin, provider::Provider},
 };
 
 /// A request that is under way.

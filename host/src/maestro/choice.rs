@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use super::{Error, Maestro, import::profile_token, stamp};
 use crate::{
     oauth,
-    plugin::registry::Provider,
+    plugin::provider::Provider,
     session::{
         AuthType, BindingChange, OpenSession, Secret, SessionError, SessionName, SessionSelector,
         SessionStatus, binding::UNBOUND,

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::{Error, Maestro, choice::Chosen};
 use crate::{
     config::{DeclaredSession, secret},
-    plugin::registry::Provider,
+    plugin::provider::Provider,
 };
 
 /// How long a secret that a command printed is kept. Without it a gateway would run the command for

@@ -2,7 +2,7 @@
 
 use super::{Error, Finding, Level, Maestro, counted, one_line};
 use crate::{
-    plugin::{honesty, registry::Plugin, runtime::Runtime, tier::Isolation},
+    plugin::{admitted::Plugin, honesty, runtime::Runtime, tier::Isolation},
     session::SessionFilter,
 };
 

@@ -11,7 +11,7 @@ use crate::{
     config::ConfigError,
     exchange::{ExchangeError, recording::RecordingError},
     oauth::{error::LoginError, refresh::RefreshError},
-    plugin::{RefusalError, install::InstallError, registry::MisfitError, trust::TrustError},
+    plugin::{RefusalError, install::InstallError, provider::MisfitError, trust::TrustError},
     router::ModelRefError,
     session::{
         InvalidName, KeyError, SessionError, SessionName, StoreError, profile::ProfileError,

@@ -13,7 +13,7 @@ use super::{Error, Maestro, NewLogin, SessionView, choice, now_s, stamp};
 use crate::{
     import::{self, Found, Places, Tool},
     oauth,
-    plugin::registry::Provider,
+    plugin::provider::Provider,
     session::{
         Credential, Login, ProfileLink, SessionFilter, SessionName,
         credential::mask,

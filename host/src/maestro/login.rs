@@ -28,7 +28,7 @@ use crate::{
         page::Page,
         redeem, state,
     },
-    plugin::registry::Provider,
+    plugin::provider::Provider,
     session::{
         AuthType, Binding, Credential, Login, SessionError, SessionFilter, SessionInfo,
         SessionName, StoreError,

@@ -23,7 +23,7 @@ use crate::{
         fetch::Fetch,
         revoke::{self, RevokeError},
     },
-    plugin::registry::Provider,
+    plugin::provider::Provider,
     session::{
         AuthType, Binding, BindingChange, Credential, Login, Renewal, SessionError, SessionFilter,
         SessionInfo, SessionSelector, SessionStatus, Sessions, StoreError, TokenSet,

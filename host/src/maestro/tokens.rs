@@ -11,7 +11,7 @@ use crate::{
         login::wants_installation,
         refresh::{RefreshError, Source},
     },
-    plugin::registry::Provider,
+    plugin::provider::Provider,
     session::OpenSession,
 };
 

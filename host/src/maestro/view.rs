@@ -15,12 +15,8 @@ use super::AskInfo;
 use crate::{
     config::OAuthConfig,
     plugin::{
-        Refusal,
-        honesty::Check,
-        one_line,
-        quarantine::Withheld,
-        registry::{Plugin, Provider},
-        worker::Vitals,
+        Refusal, admitted::Plugin, honesty::Check, one_line, provider::Provider,
+        quarantine::Withheld, worker::Vitals,
     },
     session::{AuthType, SessionInfo, SessionName, SessionStatus},
 };

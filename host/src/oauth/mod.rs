@@ -37,7 +37,7 @@ use std::{
 use plugin_api::auth::{AuthScheme, OAuthScheme};
 use serde_json::Value;
 
-use crate::plugin::registry::Provider;
+use crate::plugin::provider::Provider;
 
 /// What stands for the placeholders of a scheme's templates.
 #[derive(Clone, Copy)]

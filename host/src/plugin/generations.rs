@@ -18,9 +18,11 @@ use std::{
 
 use super::{
     Provenance, Refusal, RefusalError,
+    admitted::{FIRST, Plugin},
     judge::{Judge, Judged},
     one_line,
-    registry::{FIRST, MisfitError, Plugin, Registry},
+    provider::MisfitError,
+    registry::Registry,
     runtime::block_on,
     scan::{Folder, scan},
     tier::Terms,

@@ -15,7 +15,7 @@ use plugin_api::{
 };
 use serde::Serialize;
 
-use super::{load::Stepped, registry::Plugin, runtime::Runtime};
+use super::{admitted::Plugin, load::Stepped, runtime::Runtime};
 
 /// One check of a plugin.
 #[derive(Clone, Debug, Serialize)]
