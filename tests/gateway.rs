@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod counting;
+mod foreign;
 mod guarding;
 mod keys;
 mod passthrough;

@@ -16,6 +16,7 @@ pub mod openai_responses;
 mod base64;
 mod failure;
 mod fields;
+mod foreign;
 mod head;
 mod json;
 mod lenient;
@@ -23,4 +24,5 @@ mod loss;
 mod models;
 mod sound;
 
+pub use foreign::leave_foreign;
 pub use loss::{Encoded, Loss, RequestError};

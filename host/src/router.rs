@@ -8,7 +8,7 @@ pub mod model_ref;
 pub mod pattern;
 
 pub use affinity::Affinity;
-pub use alias::Alias;
+pub use alias::{Alias, Strategy};
 pub use breaker::{Breaker, BreakerConfig};
 pub use model_ref::{ModelRef, ModelRefError};
 pub use pattern::{InvalidPattern, RefPattern};

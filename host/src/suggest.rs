@@ -29,9 +29,25 @@ pub fn several<'a>(
     near.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
 
+/// Returns candidates by their likeness to `word`, the most alike first, however far off.
+pub fn ranked<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let lower = word.to_lowercase();
+    let unlike =
+        |candidate: &str| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()) * -1e6) as i64;
+    let mut all: Vec<(i64, &str)> =
+        candidates.into_iter().map(|candidate| (unlike(candidate), candidate)).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_far_off_has_a_rank_too() {
+        assert_eq!(ranked("zab", ["qqq", "zebra", "zabc"]), ["zabc", "zebra", "qqq"]);
+    }
 
     #[test]
     fn a_slip_finds_its_word_and_nonsense_finds_none() {

@@ -145,3 +145,46 @@ fn a_count_takes_the_clients_betas_along_to_its_own_dialect_alone() {
         assert!(!format!("{sent:?}").contains("client-canary"), "{sent:?}");
     }
 }
+
+#[test]
+fn the_nearest_models_are_named_where_a_vendor_knows_none_of_the_name() {
+    let upstream = Upstream::start(|request| {
+        if request.method == "GET" {
+            let listed = ["models/embed-one", "models/embed-two", "models/embed-three"];
+            let models = listed.map(|name| {
+                json!({"name": name, "supportedGenerationMethods": ["embedContent", "countTokens"]})
+            });
+            return Reply::json(200, &json!({"models": models}).to_string());
+        }
+        let error = json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no model"}});
+        Reply::json(404, &error.to_string())
+    });
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    for (path, body) in [
+        ("/v1/embeddings", json!({"model": "goo/embed-oen", "input": "x"})),
+        (
+            "/v1/messages/count_tokens",
+            json!({"model": "goo/embed-oen", "messages": [{"role": "user", "content": "x"}]}),
+        ),
+        (
+            "/v1beta/models/goo/embed-oen:embedContent",
+            json!({"content": {"parts": [{"text": "x"}]}}),
+        ),
+        (
+            "/v1beta/models/goo/embed-oen:countTokens",
+            json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}]}),
+        ),
+    ] {
+        let answer = gateway.post(path, body.to_string());
+        assert_eq!(answer.status, 404, "{path} {answer:?}");
+        // However far off, of a provider that is named.
+        let (far, farther) =
+            (path.replace("embed-oen", "xyz"), body.to_string().replace("embed-oen", "xyz"));
+        let other = gateway.post(&far, farther);
+        assert!(other.body.matches("goo/embed-").count() == 3, "{far} {other:?}");
+        for near in ["goo/embed-one", "goo/embed-two", "goo/embed-three"] {
+            assert!(answer.body.contains(near), "{path} {answer:?}");
+        }
+    }
+}

@@ -157,6 +157,7 @@ fn heads_that_are_too_long_or_mean_two_things_are_refused() {
         ("folded header", post("x-a: b\r\n c\r\n"), 400),
         ("NUL", post("x-a: b\0c\r\n"), 400),
         ("no HTTP", "\x16\x03\x01\x02\0\x01\0\x01\x7c".to_owned(), 400),
+        ("two hosts", post("host: localhost\r\ncontent-length: 0\r\n"), 400),
         ("no host", "GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), 403),
     ] {
         let mut connection = gateway.connect();
@@ -379,7 +380,7 @@ fn a_key_may_only_what_it_was_given() {
         (&[], "lab:work/m"),
     ] {
         let answer = ask(&bound, headers, model);
-        assert!((400..500).contains(&answer.status), "{headers:?} {model} {}", answer.body);
+        assert_eq!(answer.status, 403, "{headers:?} {model} {}", answer.body);
     }
     let sent = upstream.requests().iter().filter(|r| r.method == "POST").count();
     assert_eq!(sent, 1, "what is not allowed is not sent");
@@ -392,6 +393,46 @@ fn a_key_may_only_what_it_was_given() {
     let limited = ask(&few, &[], "echo/echo");
     assert_eq!(limited.status, 429);
     assert!(!limited.header("retry-after").is_empty());
+}
+
+/// A key that may ask with one session alone need not name it.
+#[test]
+fn the_only_session_that_a_key_may_use_is_the_one_it_uses() {
+    let upstream = Upstream::start(server);
+    let more = "key_env = \"LAB_KEY\"\n[sessions.work]\nprovider = \"lab\"\nenv = \"WORK\"\n\
+                [sessions.home]\nprovider = \"lab\"\nenv = \"HOME_KEY\"\n";
+    let test = home(&upstream, more).env("WORK", "work-canary").env("HOME_KEY", "home-canary");
+    let one = key(&test, "one", &["--allow", "lab:home/m*", "--allow", "lab:home/x"]);
+    let any = key(&test, "any", &["--allow", "lab:home/m*", "--allow", "lab:work/m*"]);
+    let gateway = Gateway::start(&test);
+    let ask =
+        |secret: &str| gateway.ask("POST", CHAT, &[("x-api-key", secret)], chat("lab/m", false));
+    let answer = ask(&one);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(upstream.requests().pop().unwrap().header("authorization"), "Bearer home-canary");
+    let models = gateway.get("/v1/models", &[("x-api-key", &one)]).json();
+    assert_eq!(models["data"][0]["id"], "lab/m", "{models}");
+    let answer = ask(&any);
+    assert_eq!(answer.status, 400, "which of the two? {answer:?}");
+    assert!(answer.body.contains("`x-maestro-session`"), "{answer:?}");
+}
+
+#[test]
+fn paths_that_are_none_are_told_from_models_that_are_none() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    // A base URL that ends in `/`.
+    assert_eq!(gateway.post(&format!("/{CHAT}"), chat("lab/m", false)).status, 200);
+    let answer = gateway.post("/v1/v1/chat/completions", chat("lab/m", false));
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!(null)));
+    assert!(answer.body.contains("maestro env"), "{answer:?}");
+    let answer = gateway.post(CHAT, chat("", false));
+    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("model")));
+    let plain = [("content-encoding", "Identity")];
+    assert_eq!(gateway.ask("POST", CHAT, &plain, chat("lab/m", false)).status, 200);
+    let gzip = [("content-encoding", "gzip")];
+    assert_eq!(gateway.ask("POST", CHAT, &gzip, chat("lab/m", false)).status, 415);
 }
 
 /// A key goes to its provider, and is nowhere else: not even where the provider repeats it.

@@ -213,7 +213,7 @@ fn tokens_of_a_minute_and_requests_at_once_are_limited() {
     assert!(answer.body.contains("allows 150 tokens a minute"), "{}", answer.body);
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    let rows = wait_for_usage(&test, 2);
+    let rows = wait_for_usage(&test, 3);
     let unpriced = rows.iter().find(|row| row["model"] == "lab/m").unwrap();
     assert_eq!(unpriced["unpriced_requests"], 2, "{rows:?}");
     let output = test.args_of(["keys", "usage"]);

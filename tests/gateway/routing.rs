@@ -263,6 +263,37 @@ fn a_route_is_explained() {
 }
 
 #[test]
+fn a_route_by_weight_is_explained_as_one() {
+    let upstream = Upstream::start(server);
+    let more = "[aliases.half]\nstrategy = \"weighted\"\n\
+                targets = [{ ref = \"echo/echo\", weight = 1 }, { ref = \"lab/m\", weight = 1 }]\n";
+    let test = home(&upstream, more);
+    let output = test.args_of(["routes", "explain", "half"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("drawn by the weights"), "{}", output.stdout);
+}
+
+#[test]
+fn a_route_without_a_clear_session_serves_nobody() {
+    let upstream = Upstream::start(server);
+    let test = pool(&upstream, "[aliases]\nfast = [\"lab/m\", \"echo/echo\"]\n");
+    let output = test.args_of(["routes", "explain", "fast"]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    let line =
+        |text: &str| output.stdout.lines().find(|line| line.contains(text)).unwrap_or_default();
+    assert!(line("lab/m").starts_with("passed over"), "{}", output.stdout);
+    assert!(line("lab/m").contains("no default session, but several"), "{}", output.stdout);
+    assert!(line("echo/echo").starts_with("serves"), "{}", output.stdout);
+    assert!(line("echo/echo").contains("the first that can be asked"), "{}", output.stdout);
+    // As a request meets it.
+    let gateway = Gateway::start(&test);
+    assert_eq!(ask(&gateway, "fast", "x").header("x-maestro-served"), "echo/echo");
+    let output = test.args_of(["routes", "explain", "lab/m"]);
+    assert_ne!(output.status.code(), Some(0), "{}", output.stdout);
+    assert!(output.stderr.contains("no default session, but several"), "{}", output.stderr);
+}
+
+#[test]
 fn a_route_is_explained_with_what_a_gateway_that_runs_has_learnt() {
     let mends = Arc::new(AtomicBool::new(false));
     let mended = Arc::clone(&mends);
@@ -283,7 +314,7 @@ fn a_route_is_explained_with_what_a_gateway_that_runs_has_learnt() {
 
     let gateway = Gateway::start(&test);
     let (pid, url) = (gateway.running().id(), gateway.url.clone());
-    assert_eq!(explain("fast")["gateways"][0]["pid"], pid);
+    until(|| explain("fast")["gateways"][0]["pid"] == pid);
     assert_eq!(explain("fast")["serves"], "lab:one/m");
     for _ in 0..2 {
         assert_eq!(ask(&gateway, "lab:one/m", "x").status, 503);

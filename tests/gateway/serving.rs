@@ -14,8 +14,11 @@ use std::{
     thread,
 };
 
-use super::{CHAT, chat, client::Gateway, home, says, server};
-use crate::{harness::Test, upstream::Upstream};
+use super::{CHAT, chat, client::Gateway, home, says, server, word};
+use crate::{
+    harness::Test,
+    upstream::{Gate, Reply, Upstream},
+};
 
 /// How often something is repeated: a few times, or as often as the environment says.
 fn times(variable: &str, usual: usize) -> usize {
@@ -61,6 +64,35 @@ fn under_load_nothing_that_was_accepted_fails() {
         Arc::into_inner(gateway).expect("nobody else has it").end();
     }
     println!("{ends} ends under load, {} requests, none failed", asked.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_gateway_that_drains_is_not_ready() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream =
+        Upstream::start(move |_| Reply::sse().event(&word("red")).wait(&held).event("[DONE]"));
+    let test = home(&upstream, "models = [\"m\"]\n");
+    let gateway = Gateway::start(&test);
+    assert_eq!(gateway.get("/readyz", &[]).status, 200);
+    // The question stands behind a stream, on a connection that is open for that alone.
+    let mut client = gateway.connect();
+    let body = chat("lab/m", true);
+    let requests = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}\
+         GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        body.len()
+    );
+    client.stream.write_all(requests.as_bytes()).unwrap();
+    client.read_until("red");
+    gateway.terminate();
+    while gateway.try_connect().is_ok() {
+        thread::yield_now();
+    }
+    gate.open();
+    client.read_until("HTTP/1.1 503");
+    client.read_until("the gateway is about to end");
+    gateway.end();
 }
 
 #[test]

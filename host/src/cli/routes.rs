@@ -12,7 +12,8 @@ use crate::{
         table::Table,
         visible,
     },
-    maestro::{Client, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
+    maestro::{Client, Error, Maestro, PassedOver, Route, RunningGateway, Stop, Via, Wish},
+    router::{Alias, Strategy},
 };
 
 #[derive(Debug, Args)]
@@ -75,11 +76,16 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
             .with("stops", &stops)
             .with("gateways", &gateways)
     };
-    output.either(document, human(&args.name, &route, &stops, &gateways))?;
-    match serves {
-        Some(_) => Ok(()),
-        None => Err(Failure::from(route.open().expect_err("nothing serves"))),
+    output.either(
+        document,
+        human(&args.name, how_first(&args.name, maestro), &route, &stops, &gateways),
+    )?;
+    if serves.is_some() {
+        return Ok(());
     }
+    let unclear = stops.into_iter().find_map(|shown| shown.unclear);
+    let why = route.open().err().or(unclear).expect("nothing serves");
+    Err(Failure::from(why))
 }
 
 /// A place as it is shown.
@@ -90,6 +96,9 @@ struct Shown {
     session: Option<String>,
     pool: bool,
     passed_over: Option<PassedOver>,
+    /// Why it is not known which session is meant.
+    #[serde(skip)]
+    unclear: Option<Error>,
     /// The gateways that pass it over for what they have learnt.
     passed_over_by: Vec<u32>,
 }
@@ -104,19 +113,44 @@ impl Shown {
         let provider = &stop.model.provider;
         let info = maestro.provider_capabilities(provider.as_str()).await.ok();
         let own = stop.model.session.as_ref().map(ToString::to_string);
+        let own = own.or_else(|| client.and_then(|client| client.session(provider)));
+        let (session, unclear) = match own {
+            Some(own) => (Some(own), None),
+            None => match maestro.usual_session(provider).await {
+                Ok(usual) => (usual.map(|usual| usual.name), None),
+                Err(unclear) => (None, Some(unclear)),
+            },
+        };
+        let problem = unclear.as_ref().map(ToString::to_string);
+        let problem = problem.map(|problem| PassedOver::Provider { problem });
         let learnt = gateways.iter().filter(|gateway| stop.passed_over_by(gateway).is_some());
         Self {
             passed_over_by: learnt.map(|gateway| gateway.pid).collect(),
             r#ref: stop.model.to_string(),
             upstream: info.map(|info| info.base_url).filter(|url| !url.is_empty()),
-            session: own.or_else(|| client.and_then(|client| client.session(provider))),
+            session,
             pool: stop.pool,
-            passed_over: stop.passed_over.clone(),
+            passed_over: stop.passed_over.clone().or(problem),
+            unclear,
         }
     }
 }
 
-fn human(name: &str, route: &Route, stops: &[Shown], gateways: &[RunningGateway]) -> String {
+/// Says why the first of several is the first.
+fn how_first(name: &str, maestro: &Maestro) -> &'static str {
+    match maestro.config().aliases.get(name).map(Alias::strategy) {
+        Some(Strategy::Weighted) => "drawn by the weights; the next request may draw another",
+        _ => "the first that can be asked",
+    }
+}
+
+fn human(
+    name: &str,
+    how_first: &str,
+    route: &Route,
+    stops: &[Shown],
+    gateways: &[RunningGateway],
+) -> String {
     let how = match route.via {
         Via::Alias => "is an alias",
         Via::Ref => "names provider and model",
@@ -130,7 +164,7 @@ fn human(name: &str, route: &Route, stops: &[Shown], gateways: &[RunningGateway]
             Some(why) => ("passed over", why.to_string()),
             None if served => ("then", "tried when those before it fail".to_owned()),
             None if shown.pool => ("serves", "its turn in the pool".to_owned()),
-            None => ("serves", "the first that can be asked".to_owned()),
+            None => ("serves", how_first.to_owned()),
         };
         let by: Vec<String> = shown.passed_over_by.iter().map(ToString::to_string).collect();
         let why = match (by.is_empty(), &shown.passed_over) {

@@ -122,8 +122,7 @@ impl http_body::Body for Body {
 impl Gateway {
     /// Reads a request's body whole, under the cap and the deadline.
     pub(super) async fn read(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {
-        let encoded = request.headers().get(header::CONTENT_ENCODING);
-        if encoded.is_some_and(|encoding| encoding != "identity") {
+        if request.headers().get_all(header::CONTENT_ENCODING).iter().any(is_compressed) {
             let refusal = Refusal::invalid("compressed bodies are not read; send it as it is");
             return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
@@ -138,6 +137,15 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Reports whether a value of `content-encoding` names anything but the body as it is.
+fn is_compressed(value: &HeaderValue) -> bool {
+    let is_plain = |coding: &str| {
+        let coding = coding.trim();
+        coding.is_empty() || coding.eq_ignore_ascii_case("identity")
+    };
+    !value.to_str().is_ok_and(|codings| codings.split(',').all(is_plain))
 }
 
 async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, Refusal> {
@@ -236,6 +244,19 @@ impl<'de> Visitor<'de> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_as_it_is_is_not_compressed() {
+        for (value, compressed) in [
+            ("identity", false),
+            ("Identity", false),
+            ("", false),
+            ("gzip", true),
+            ("identity, br", true),
+        ] {
+            assert_eq!(is_compressed(&HeaderValue::from_static(value)), compressed, "{value}");
+        }
+    }
 
     #[test]
     fn of_what_is_no_object_there_are_no_fields() {

@@ -164,6 +164,9 @@ impl Gateway {
         name: &str,
         affinity: Option<Affinity>,
     ) -> Result<Vec<Target>, Refusal> {
+        if name.is_empty() {
+            return Err(RequestError::new("model", "is empty").into());
+        }
         let (session_of, may) = (call.session_of(), call.may());
         let mut wish = Wish::new(call.dialect.as_str(), &session_of, &may);
         wish.affinity = affinity.or(call.affinity);
@@ -259,11 +262,16 @@ async fn begin(
         Some(asked) => asked,
         None => asked.insert(question.read().map_err(Failed::Unread)?),
     };
-    let request = if is_last { std::mem::take(&mut asked.request) } else { asked.request.clone() };
+    let mut request =
+        if is_last { std::mem::take(&mut asked.request) } else { asked.request.clone() };
+    let spoken = maestro.dialects_of(target.model().provider.as_str());
+    let foreign = dialects::leave_foreign(&mut request, call.dialect.as_str(), &spoken);
+    let mut losses = asked.losses.clone();
+    losses.extend(foreign.map_err(Failed::Unread)?);
     let stream = maestro.stream_chat(target.model(), request, target.call()).await;
     let mut stream = stream.map_err(Failed::from)?;
     let begun = first(&mut stream, target, call).await.map_err(Failed::from)?;
-    let way = Way::Translated { manner: asked.manner.clone(), losses: asked.losses.clone() };
+    let way = Way::Translated { manner: asked.manner.clone(), losses };
     Ok(opened(stream, begun.events, way, target))
 }
 
@@ -282,8 +290,8 @@ async fn first(stream: &mut ChatStream, target: &Target, call: &Call) -> Result<
     // Nothing is sent before the stream is asked for its first event.
     let session = stream.session().map(str::to_owned);
     if !call.may_use(provider.as_str(), model.as_str(), session.as_deref()) {
-        let what = format!("session `{}` to this client key", session.unwrap_or_default());
-        return Err(Error::NotSupported { provider: provider.clone(), what });
+        let place = session.unwrap_or_else(|| provider.to_string());
+        return Err(Error::KeyMayNot { model: format!("{place}/{model}") });
     }
     let mut begun = Begun::default();
     while let Some(delivery) = stream.next_delivery().await {
@@ -388,7 +396,12 @@ pub(super) fn served_by(session: Option<&str>, provider: &str, model: &ModelId) 
 }
 
 /// Adds the nearest models to a provider's word that there is none of that name.
-async fn with_nearest(maestro: &Maestro, error: Error, model: &ModelRef, call: &Call) -> Error {
+pub(super) async fn with_nearest(
+    maestro: &Maestro,
+    error: Error,
+    model: &ModelRef,
+    call: &Call,
+) -> Error {
     if error.provider_error().is_none_or(|error| error.kind != ErrorKind::NotFound) {
         return error;
     }

@@ -84,6 +84,11 @@ impl Dialect {
         }
     }
 
+    /// Reports whether OpenAI's clients speak it.
+    pub(super) const fn is_openais(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiResponses)
+    }
+
     /// Writes an error: the status that the client's SDK maps to an exception, and the body.
     pub(super) fn error(self, error: &ProviderError) -> (u16, Vec<u8>) {
         match self {

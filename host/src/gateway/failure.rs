@@ -9,6 +9,7 @@ use super::{body::Body, dialect::Dialect};
 use crate::{
     exchange::{ExchangeError, Refused},
     maestro::{Error, one_line},
+    session::SessionError,
 };
 
 /// Why a request is not answered as it wished.
@@ -41,8 +42,9 @@ impl Refusal {
     }
 
     pub(super) fn unknown_path() -> Self {
-        Self::new(ErrorKind::NotFound, "there is nothing at this path")
-            .status(StatusCode::NOT_FOUND)
+        let message = "there is nothing at this path; hint: base URLs of OpenAI's clients end in `/v1`, \
+                       those of others do not; see `maestro env`";
+        Self::new(ErrorKind::NotFound, message).status(StatusCode::NOT_FOUND)
     }
 
     pub(super) fn wrong_method(allowed: &'static str) -> Self {
@@ -76,14 +78,10 @@ impl Refusal {
 
     /// Makes the answer, in the client's dialect.
     pub(super) fn response(&self, dialect: Dialect) -> Response<Body> {
-        let (status, body) = match (&self.own, &self.request) {
-            (Some(own), _) => (0, own.clone()),
-            (None, Some(request)) => written(dialect.request_error(request)),
-            (None, None) => written(dialect.error(&self.error)),
-        };
+        let (status, body) = self.written_in(dialect);
         let own = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Body::json(body);
-        *response.status_mut() = self.status.unwrap_or(own);
+        *response.status_mut() = own;
         let headers = response.headers_mut();
         if let Some(wait) = self.error.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
@@ -96,6 +94,23 @@ impl Refusal {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
         response
+    }
+
+    /// Writes it in a dialect: the status and the body.
+    fn written_in(&self, dialect: Dialect) -> (u16, Bytes) {
+        let (status, body) = match (&self.own, &self.request) {
+            (Some(own), _) => (0, own.clone()),
+            (None, Some(request)) => written(dialect.request_error(request)),
+            (None, None) => {
+                let mut error = self.error.clone();
+                // OpenAI's clients would read of a model that is not there.
+                if self.status == Some(StatusCode::NOT_FOUND) && dialect.is_openais() {
+                    error.kind = ErrorKind::InvalidRequest;
+                }
+                written(dialect.error(&error))
+            }
+        };
+        (self.status.map_or(status, |status| status.as_u16()), body)
     }
 }
 
@@ -145,7 +160,15 @@ pub(super) fn explain(error: &Error) -> ProviderError {
             }
         },
     };
-    with_hint(said, error.hint())
+    let hint = match error {
+        // Clients have no options of a command line.
+        Error::Session(SessionError::NoDefault { provider, .. }) => Some(format!(
+            "name one: in the base URL, `/s/NAME`, in the header `x-maestro-session`, or in the model, \
+             `{provider}:NAME/MODEL`"
+        )),
+        error => error.hint(),
+    };
+    with_hint(said, hint)
 }
 
 fn with_hint(mut error: ProviderError, hint: Option<String>) -> ProviderError {
@@ -219,6 +242,34 @@ mod tests {
         let response = Refusal::from(said).response(Dialect::OpenAiChat);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["x-should-retry"], "false");
+    }
+
+    #[test]
+    fn a_path_that_is_none_is_no_missing_model() {
+        let said = |dialect| {
+            let (status, body) = Refusal::unknown_path().written_in(dialect);
+            (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+        };
+        let (status, body) = said(Dialect::OpenAiChat);
+        assert_eq!((status, &body["error"]["code"]), (404, &serde_json::Value::Null));
+        let (status, body) = said(Dialect::AnthropicMessages);
+        assert_eq!((status, &body["error"]["type"]), (404, &"not_found_error".into()));
+        let (status, body) = said(Dialect::Gemini);
+        assert_eq!((status, &body["error"]["status"]), (404, &"NOT_FOUND".into()));
+    }
+
+    #[test]
+    fn clients_are_told_how_a_client_names_a_session() {
+        let candidates = vec!["openai:one".into(), "openai:two".into()];
+        let error = SessionError::NoDefault { provider: "openai".parse().unwrap(), candidates };
+        let said = explain(&Error::from(error)).message;
+        assert!(
+            said.ends_with(
+                "hint: name one: in the base URL, `/s/NAME`, in the header \
+                                `x-maestro-session`, or in the model, `openai:NAME/MODEL`"
+            ),
+            "{said}"
+        );
     }
 
     #[test]

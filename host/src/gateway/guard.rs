@@ -35,6 +35,9 @@ pub(super) fn check_keyless(
         );
         return Err(Refusal::new(ErrorKind::Authentication, message));
     }
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(Refusal::invalid("the request names more than one `host`"));
+    }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // A request line may hold the whole URL; then that is what counts.
     let host = uri.authority().map(http::uri::Authority::as_str).or(host);
@@ -117,6 +120,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         assert!(check_keyless(&headers, &absolute, &ServeConfig::default()).is_err());
+        let own: Uri = "/v1/models".parse().unwrap();
+        assert!(check_keyless(&headers, &own, &ServeConfig::default()).is_ok());
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert!(
+            check_keyless(&headers, &own, &ServeConfig::default()).is_err(),
+            "which one counts?"
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ mod stream;
 mod tls;
 mod values;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -63,6 +66,8 @@ struct Gateway {
     entry: Entry,
     rates: Rates,
     kept: Arc<Kept>,
+    /// Whether what has begun is finished, and nothing more is begun.
+    draining: AtomicBool,
 }
 
 /// One request, as far as it is understood.
@@ -80,7 +85,8 @@ struct Call {
 impl Gateway {
     fn new(maestro: Maestro, entry: Entry) -> Self {
         let settings = maestro.config().serve.clone();
-        Self { maestro, settings, entry, rates: Rates::default(), kept: Arc::default() }
+        let draining = AtomicBool::new(false);
+        Self { maestro, settings, entry, rates: Rates::default(), kept: Arc::default(), draining }
     }
 
     /// Answers a request; failures too are answers.
@@ -163,11 +169,14 @@ impl Gateway {
 
     /// Answers whether requests can be served: at least one provider is ready.
     async fn ready(&self) -> Result<Response<Body>, Refusal> {
-        let ready = self.maestro.list_providers().await.iter().any(|provider| provider.ready);
-        if ready {
-            return Ok(Body::text("ready\n"));
-        }
-        let mut response = Body::text("no provider is ready\n");
+        let providers = self.maestro.list_providers().await;
+        let why = match providers.iter().any(|provider| provider.ready) {
+            // Who asks on a connection of before shall send its requests elsewhere.
+            _ if self.draining.load(Ordering::Relaxed) => "the gateway is about to end\n",
+            true => return Ok(Body::text("ready\n")),
+            false => "no provider is ready\n",
+        };
+        let mut response = Body::text(why);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         Ok(response)
     }

@@ -19,6 +19,7 @@ use super::{
     body,
     dialect::{Asked, ChatForm, Dialect},
     kept::Shelf,
+    route::split_session,
 };
 use crate::{exchange::Native, maestro::Estimate, router::Affinity};
 
@@ -46,11 +47,7 @@ pub(super) struct Question {
 
 impl Beside {
     pub(super) fn of(dialect: Dialect, uri: &Uri, headers: &HeaderMap) -> Self {
-        let mut path = uri.path();
-        if let Some(rest) = path.strip_prefix("/s/") {
-            path = rest.find('/').map_or("", |at| &rest[at..]);
-        }
-        let mut path = path.to_owned();
+        let mut path = split_session(uri.path()).1.to_owned();
         let secret = |pair: &&str| !CREDENTIALS.contains(&pair.split('=').next().unwrap_or(""));
         let query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(secret).collect();
         let query = query.join("&");
@@ -254,6 +251,8 @@ mod tests {
         let uri: Uri = "/s/work/v1/messages?key=x&beta=true".parse().unwrap();
         let beside = Beside::of(Dialect::AnthropicMessages, &uri, &headers);
         assert_eq!(beside.path, "/v1/messages?beta=true");
+        let doubled: Uri = "/s/work//v1/messages".parse().unwrap();
+        assert_eq!(Beside::of(Dialect::AnthropicMessages, &doubled, &headers).path, "/v1/messages");
         let mut names: Vec<&str> = beside.headers.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
         assert_eq!(names, ["anthropic-beta", "anthropic-version"]);

@@ -50,11 +50,8 @@ pub(super) enum EmbedForm {
 impl Route {
     /// Reads a request's line. The query only tells dialects apart; its `key` is a credential.
     pub(super) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
-        let path = uri.path();
-        let (session, path) = match path.strip_prefix("/s/").map(split_first) {
-            Some((name, rest)) if !name.is_empty() => (Some(decode(name)), rest),
-            _ => (None, path),
-        };
+        let (session, path) = split_session(uri.path());
+        let session = session.map(decode);
         let dialect = dialect(path, uri, headers);
         let endpoint = endpoint(method, path, uri.query().unwrap_or_default());
         let dialect = endpoint.dialect().unwrap_or(dialect);
@@ -147,6 +144,17 @@ fn without_models(path: &str) -> Option<(&str, Action)> {
     model.contains('/').then_some((model, action))
 }
 
+/// Splits off the session that `/s/NAME` names. A base URL that ends in `/` makes two of the next one:
+/// they count as one.
+pub(super) fn split_session(path: &str) -> (Option<&str>, &str) {
+    let (session, path) = match path.strip_prefix("/s/").map(split_first) {
+        Some((name, rest)) if !name.is_empty() => (Some(name), rest),
+        _ => (None, path),
+    };
+    let slashes = path.bytes().take_while(|byte| *byte == b'/').count();
+    (session, &path[slashes.saturating_sub(1)..])
+}
+
 /// Splits at the first `/`, which stays with the second piece.
 fn split_first(text: &str) -> (&str, &str) {
     text.find('/').map_or((text, ""), |at| text.split_at(at))
@@ -206,6 +214,9 @@ mod tests {
         assert_eq!(endpoint_of("GET /healthz"), Endpoint::Alive);
         assert_eq!(endpoint_of("GET /v1/nothing"), Endpoint::Unknown);
         assert_eq!(endpoint_of("GET /v1"), Endpoint::Unknown);
+        assert_eq!(endpoint_of("POST //v1/chat/completions"), chat, "a base URL that ends in `/`");
+        assert_eq!(endpoint_of("POST /s/work//v1/chat/completions"), chat);
+        assert_eq!(route("POST //v1/messages/no", &[]).dialect, Dialect::AnthropicMessages);
     }
 
     #[test]

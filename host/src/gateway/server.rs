@@ -255,6 +255,7 @@ impl Server {
             endless => service.lanes.held_up().await.max(endless).min(most as usize),
         };
         service.closing.store(true, Ordering::Relaxed);
+        service.gateway.draining.store(true, Ordering::Relaxed);
         let _ = stopping.send(true);
         let finished = async {
             while doors.join_next().await.is_some() {}

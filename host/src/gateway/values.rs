@@ -1,19 +1,19 @@
 //! What is answered in one piece: vectors and counts of tokens.
 
-use dialects::{gemini as google, openai_chat};
+use dialects::{gemini as google, leave_foreign, openai_chat};
 use http::Response;
 use plugin_api::{error::ErrorKind, event::Usage};
 
 use super::{
     Call, Gateway,
     body::{self, Body},
-    chat::{Target, served_by, tell},
+    chat::{Target, served_by, tell, with_nearest},
     failure::Refusal,
     question::Beside,
     record::Record,
     route::EmbedForm,
 };
-use crate::maestro::Estimate;
+use crate::maestro::{Error, Estimate};
 
 impl Gateway {
     pub(super) async fn embed(
@@ -37,7 +37,10 @@ impl Gateway {
         record.model(&name);
         let target = self.one_target(call, &name).await?;
         record.reserve(call, target.model(), Estimate::of(body.len(), Some(0))).await?;
-        let embeddings = self.maestro.embed(target.model(), request, target.call()).await?;
+        let embeddings = match self.maestro.embed(target.model(), request, target.call()).await {
+            Ok(embeddings) => embeddings,
+            Err(error) => return Err(self.refusal(error, &target, call).await),
+        };
         if let Some(tokens) = embeddings.input_tokens {
             record.used(&Usage::new(tokens, 0));
         }
@@ -63,8 +66,17 @@ impl Gateway {
         record.model(request.model.as_str());
         let target = self.one_target(call, request.model.as_str()).await?;
         // Vendors count for nothing, so nothing is reserved and the request costs nothing.
-        let count = self.maestro.count_tokens(target.model(), request, target.call()).await?;
-        Ok(answer(call.dialect.count(count), &target, record))
+        let spoken = self.maestro.dialects_of(target.model().provider.as_str());
+        leave_foreign(&mut request, call.dialect.as_str(), &spoken)?;
+        match self.maestro.count_tokens(target.model(), request, target.call()).await {
+            Ok(count) => Ok(answer(call.dialect.count(count), &target, record)),
+            Err(error) => Err(self.refusal(error, &target, call).await),
+        }
+    }
+
+    /// Makes the refusal of a target's failure, with the nearest models where there is none of the name.
+    async fn refusal(&self, error: Error, target: &Target, call: &Call) -> Refusal {
+        with_nearest(&self.maestro, error, target.model(), call).await.into()
     }
 
     /// Returns the first target: vectors and counts of another model would mean something else.

@@ -305,7 +305,7 @@ pub(super) fn env_key(provider: &Provider) -> Option<(String, SecretString)> {
 }
 
 /// Reads `MAESTRO_SESSION`: `work` for every provider, or `openai=work,anthropic=home`.
-fn env_choice<'a>(text: &'a str, provider: &ProviderId) -> Option<&'a str> {
+pub(super) fn env_choice<'a>(text: &'a str, provider: &ProviderId) -> Option<&'a str> {
     if !text.contains('=') {
         return Some(text.trim());
     }

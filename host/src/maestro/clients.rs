@@ -70,11 +70,21 @@ impl Client {
     /// Returns the session that the key chooses for a provider.
     #[must_use]
     pub fn session(&self, provider: &ProviderId) -> Option<String> {
-        let own = self.sessions.iter().find(|own| own.provider.as_ref() == Some(provider))?;
-        Some(match own.auth_type {
-            Some(auth_type) => format!("{}@{auth_type}", own.name),
-            None => own.name.to_string(),
-        })
+        let own = self.sessions.iter().find(|own| own.provider.as_ref() == Some(provider));
+        match own.map(|own| (&own.name, &own.auth_type)) {
+            Some((name, Some(auth_type))) => Some(format!("{name}@{auth_type}")),
+            Some((name, None)) => Some(name.to_string()),
+            None => self.only_session(provider).map(str::to_owned),
+        }
+    }
+
+    /// Returns the session of a provider without which the key may ask it for nothing.
+    fn only_session(&self, provider: &ProviderId) -> Option<&str> {
+        let allow = self.allow.as_ref()?.iter();
+        let mut sessions =
+            allow.filter(|p| p.allows_provider(provider.as_str())).map(|p| p.session());
+        let first = sessions.next()??;
+        (!first.contains('*') && sessions.all(|other| other == Some(first))).then_some(first)
     }
 
     /// Reports whether the key may ask a provider for a model, with some session.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     router::{Alias, ModelRef},
-    suggest::several,
+    suggest::{ranked, several},
 };
 
 impl Maestro {
@@ -103,6 +103,17 @@ impl Maestro {
             }
             nearest.truncate(NEAREST);
         }
+        if let Some((provider, _)) = name.split_once('/') {
+            // Who names the provider is helped by whatever it has.
+            let own = known
+                .iter()
+                .filter(|known| known.split_once('/').is_some_and(|it| it.0 == provider));
+            for near in ranked(name, own.map(String::as_str)) {
+                if nearest.len() < NEAREST && !nearest.iter().any(|known| known == near) {
+                    nearest.push(near.to_owned());
+                }
+            }
+        }
         Error::UnknownModel { model: name.to_owned(), nearest }
     }
 
@@ -119,6 +130,13 @@ impl Maestro {
         let registry = self.registry();
         let provider = registry.provider(provider);
         provider.is_some_and(|provider| provider.manifest.dialects.iter().any(|d| d == dialect))
+    }
+
+    /// Returns the dialects that a provider understands.
+    #[must_use]
+    pub fn dialects_of(&self, provider: &str) -> Vec<String> {
+        let registry = self.registry();
+        registry.provider(provider).map(|provider| provider.dialects()).unwrap_or_default()
     }
 
     async fn only_native(&self, dialect: &str) -> Option<String> {

@@ -127,6 +127,36 @@ impl Maestro {
         Ok(listed)
     }
 
+    /// Finds the session that serves where none is named; `None` where none is there.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NoDefault`] where several are there and none is the default, and what the store says.
+    pub async fn usual_session(&self, provider: &ProviderId) -> Result<Option<SessionView>, Error> {
+        let listed = self.list_sessions(Some(provider.as_str())).await?;
+        let said = self.inner.env_session.as_deref();
+        if let Some(name) = said.and_then(|text| choice::env_choice(text, provider)) {
+            let selector =
+                if name.contains(':') { name.to_owned() } else { format!("{provider}:{name}") };
+            return self.session(&selector).await.map(Some);
+        }
+        // What is stored comes before what is declared, and both before the environment.
+        let rank = |view: &SessionView| match view.source {
+            "stored" => 0,
+            _ if view.selector.starts_with("env:") => 2,
+            _ => 1,
+        };
+        let Some(least) = listed.iter().map(rank).min() else { return Ok(None) };
+        let mut first: Vec<_> = listed.into_iter().filter(|view| rank(view) == least).collect();
+        if let Some(at) =
+            first.iter().position(|view| view.is_default).or((first.len() == 1).then_some(0))
+        {
+            return Ok(Some(first.swap_remove(at)));
+        }
+        let candidates = first.into_iter().map(|view| view.selector).collect();
+        Err(SessionError::NoDefault { provider: provider.clone(), candidates }.into())
+    }
+
     /// Describes one session.
     ///
     /// # Errors

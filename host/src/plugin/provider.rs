@@ -77,6 +77,17 @@ impl Provider {
             || (is_own && self.manifest.dialects.is_empty() && known.iter().all(speaks))
     }
 
+    /// Returns the dialects in which a client's own body may be passed on to it.
+    #[must_use]
+    pub fn dialects(&self) -> Vec<String> {
+        let known = self.plugin.judged.manifest.providers.iter();
+        let all = known.chain([&self.manifest]).flat_map(|provider| &provider.dialects);
+        let mut taken: Vec<String> = all.filter(|dialect| self.takes(dialect)).cloned().collect();
+        taken.sort_unstable();
+        taken.dedup();
+        taken
+    }
+
     /// Returns how a key is made and placed, if keys are taken.
     #[must_use]
     pub fn api_key(&self) -> Option<&ApiKeyScheme> {

@@ -67,6 +67,12 @@ impl RefPattern {
         matches(&self.provider, provider)
     }
 
+    /// Returns the pattern of sessions, if it has one.
+    #[must_use]
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
     /// Reports whether this session, by its name, may be used; a pattern without one takes any.
     #[must_use]
     pub fn allows_session(&self, session: Option<&str>) -> bool {

@@ -1,0 +1,108 @@
+//! Words of one vendor, asked of another: named or refused, and never sent to who cannot read them.
+
+use serde_json::{Value, json};
+
+use super::{
+    client::Gateway,
+    vendors::{Answer, Vendor, home},
+};
+use crate::upstream::Upstream;
+
+/// The vendor answers every question that it can read; returns what it was sent last.
+fn upstream() -> Upstream {
+    Upstream::start(|request| {
+        let (vendor, stream) = Vendor::asked(request);
+        vendor.reply(&Answer { text: "red", ..Answer::default() }, stream)
+    })
+}
+
+/// A question with one field more, as its clients write it.
+fn question(client: Vendor, model: &str, more: &Value) -> Value {
+    let said = json!([{"role": "user", "content": "hi"}]);
+    let mut body = match client {
+        Vendor::Chat => json!({"model": model, "messages": said}),
+        Vendor::Responses => json!({"model": model, "input": "hi"}),
+        Vendor::Messages => json!({"model": model, "max_tokens": 9, "messages": said}),
+        Vendor::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
+    };
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn what_another_vendor_cannot_read_is_named_and_not_sent() {
+    let upstream = upstream();
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    // What Claude Code, Codex and Google's library send of themselves.
+    let edits = json!({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}});
+    let safety = json!({"safetySettings": [
+        {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]});
+    for (client, more, answers) in [
+        (Vendor::Messages, edits, &[Vendor::Chat, Vendor::Responses, Vendor::Gemini][..]),
+        (
+            Vendor::Responses,
+            json!({"truncation": "auto"}),
+            &[Vendor::Chat, Vendor::Messages, Vendor::Gemini],
+        ),
+        (Vendor::Chat, json!({"verbosity": "low"}), &[Vendor::Messages, Vendor::Gemini]),
+        (Vendor::Gemini, safety, &[Vendor::Chat, Vendor::Responses, Vendor::Messages]),
+    ] {
+        let word = more.as_object().unwrap().keys().next().unwrap();
+        for vendor in answers {
+            let model = format!("{}/m", vendor.provider());
+            let body = question(client, &model, &more).to_string();
+            let answer = gateway.post(&client.path(&model, false), body);
+            assert_eq!(answer.status, 200, "{client:?} {vendor:?} {answer:?}");
+            let dropped = answer.header("x-maestro-dropped");
+            assert!(dropped.contains(word), "{client:?} {vendor:?} {dropped}");
+            let sent = upstream.requests().pop().unwrap().json();
+            assert!(sent.get(word).is_none(), "{client:?} {vendor:?} {sent}");
+        }
+    }
+}
+
+#[test]
+fn a_word_that_no_vendor_is_known_for_is_the_clients_own() {
+    let upstream = upstream();
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let body = question(Vendor::Chat, "ant/m", &json!({"yesterdays_news": 1})).to_string();
+    let answer = gateway.post(&Vendor::Chat.path("ant/m", false), body);
+    assert_eq!((answer.status, answer.header("x-maestro-dropped")), (200, ""), "{answer:?}");
+    assert_eq!(upstream.requests().pop().unwrap().json()["yesterdays_news"], 1);
+}
+
+#[test]
+fn what_would_be_another_request_without_it_is_refused_by_name() {
+    let upstream = upstream();
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    for (client, more, provider) in [
+        (Vendor::Messages, json!({"mcp_servers": [{"type": "url"}]}), "openai"),
+        (Vendor::Responses, json!({"prompt": {"id": "pmpt_1"}}), "ant"),
+        (Vendor::Chat, json!({"modalities": ["text", "audio"]}), "goo"),
+    ] {
+        let (word, model) =
+            (more.as_object().unwrap().keys().next().unwrap(), format!("{provider}/m"));
+        let body = question(client, &model, &more).to_string();
+        let answer = gateway.post(&client.path(&model, false), body);
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains(word), "{answer:?}");
+    }
+    assert_eq!(upstream.requests().len(), 0, "nobody was asked");
+}
+
+#[test]
+fn options_of_a_tool_are_not_sent_to_another_vendor() {
+    let upstream = upstream();
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let tool = json!({"name": "look", "input_schema": {"type": "object"}, "defer_loading": true});
+    let body = question(Vendor::Messages, "goo/m", &json!({"tools": [tool]})).to_string();
+    let answer = gateway.post("/v1/messages", body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.header("x-maestro-dropped").contains("tools[0].defer_loading"), "{answer:?}");
+    let sent = upstream.requests().pop().unwrap().json();
+    assert!(!sent.to_string().contains("defer_loading"), "{sent}");
+}
