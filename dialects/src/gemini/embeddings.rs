@@ -6,7 +6,7 @@ use plugin_api::{
     kit::body,
     operation::{EmbedRequest, Embeddings},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -149,23 +149,43 @@ fn part(raw: &RawValue, place: String) -> Result<String, RequestError> {
 /// Writes the vectors of a batch.
 #[must_use]
 pub fn encode(embeddings: &Embeddings) -> Vec<u8> {
-    let list: Vec<Value> =
-        embeddings.vectors.iter().map(|vector| json!({ "values": vector })).collect();
-    with_usage(json!({ "embeddings": list }), embeddings)
+    let all = embeddings.vectors.iter().map(|values| Values { values }).collect();
+    Told { embeddings: Some(all), embedding: None, usage_metadata: used(embeddings) }.written()
 }
 
 /// Writes the vector of a single request.
 #[must_use]
 pub fn encode_one(embeddings: &Embeddings) -> Vec<u8> {
-    let vector = embeddings.vectors.first().map_or(&[][..], Vec::as_slice);
-    with_usage(json!({ "embedding": { "values": vector } }), embeddings)
+    let values = embeddings.vectors.first().map_or(&[][..], Vec::as_slice);
+    let (embedding, usage_metadata) = (Some(Values { values }), used(embeddings));
+    Told { embeddings: None, embedding, usage_metadata }.written()
 }
 
-fn with_usage(mut answer: Value, embeddings: &Embeddings) -> Vec<u8> {
-    if let Some(tokens) = embeddings.input_tokens {
-        answer["usageMetadata"] = json!({ "promptTokenCount": tokens });
+/// An answer as it is written; not by way of a [`Value`], which would make 0.10000000149011612 of 0.1.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embeddings: Option<Vec<Values<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<Values<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_metadata: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Values<'a> {
+    values: &'a [f32],
+}
+
+impl Told<'_> {
+    fn written(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
     }
-    answer.to_string().into_bytes()
+}
+
+fn used(embeddings: &Embeddings) -> Option<Value> {
+    embeddings.input_tokens.map(|tokens| json!({ "promptTokenCount": tokens }))
 }
 
 #[cfg(test)]
@@ -214,6 +234,8 @@ mod tests {
         for usage in [None, Some(7)] {
             let embeddings = Embeddings::new(vec![vec![0.1, -1.0], vec![2.5, 0.0]], usage);
             assert_eq!(decode(&encode(&embeddings), 2).unwrap(), embeddings);
+            let written = String::from_utf8(encode(&embeddings)).unwrap();
+            assert!(written.contains(r#"{"values":[0.1,-1.0]}"#), "{written}");
             let one = Embeddings::new(vec![vec![0.1, -1.0]], usage);
             assert_eq!(decode(&encode_one(&one), 1).unwrap(), one);
         }

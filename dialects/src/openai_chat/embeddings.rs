@@ -6,7 +6,7 @@ use plugin_api::{
     kit::body,
     operation::{EmbedRequest, Embeddings},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error;
@@ -111,23 +111,42 @@ pub fn decode_request(body: &[u8]) -> Result<DecodedEmbed, RequestError> {
 /// Writes vectors as OpenAI does.
 #[must_use]
 pub fn encode(embeddings: &Embeddings, model: &str, base64: bool) -> Vec<u8> {
-    let data: Vec<Value> = embeddings
-        .vectors
-        .iter()
-        .enumerate()
-        .map(|(index, vector)| {
-            let embedding = if base64 {
-                let bytes: Vec<u8> = vector.iter().flat_map(|float| float.to_le_bytes()).collect();
-                json!(base64::encode(bytes))
-            } else {
-                json!(vector)
-            };
-            json!({"object": "embedding", "index": index, "embedding": embedding})
-        })
-        .collect();
+    let item = |(index, vector): (usize, &Vec<f32>)| {
+        let embedding = match base64 {
+            true => Encoded::Base64(base64::encode(
+                vector.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>(),
+            )),
+            false => Encoded::Floats(vector.clone()),
+        };
+        Written { object: "embedding", index, embedding }
+    };
+    let data = embeddings.vectors.iter().enumerate().map(item).collect();
     let tokens = embeddings.input_tokens.unwrap_or(0);
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    json!({"object": "list", "model": model, "data": data, "usage": usage}).to_string().into_bytes()
+    serde_json::to_vec(&Told { object: "list", model, data, usage }).unwrap_or_default()
+}
+
+/// An answer as it is written; not by way of a [`Value`], which would make 0.10000000149011612 of 0.1.
+#[derive(Serialize)]
+struct Told<'a> {
+    object: &'static str,
+    model: &'a str,
+    data: Vec<Written>,
+    usage: Value,
+}
+
+#[derive(Serialize)]
+struct Written {
+    object: &'static str,
+    index: usize,
+    embedding: Encoded,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Encoded {
+    Floats(Vec<f32>),
+    Base64(String),
 }
 
 fn floats(text: &str) -> Option<Vec<f32>> {
@@ -222,5 +241,7 @@ mod tests {
         for base64 in [true, false] {
             assert_eq!(decode(&encode(&embeddings, "m", base64), 2).unwrap(), embeddings);
         }
+        let written = String::from_utf8(encode(&embeddings, "m", false)).unwrap();
+        assert!(written.contains(r#""embedding":[0.1,-1.0]"#), "{written}");
     }
 }

@@ -64,7 +64,8 @@ struct CreateArgs {
     /// Most tokens in a minute, of prompts and answers together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tpm: Option<u32>,
-    /// What it may spend in a day (UTC), in US dollars: `5/day`
+    /// What it may spend in a day (UTC), in US dollars: `5/day`. Models without a price, which
+    /// `keys usage` names, cost nothing; `[prices]` gives them one
     #[arg(long, value_name = "N/day", value_parser = micros)]
     budget: Option<i64>,
     /// Most requests at once

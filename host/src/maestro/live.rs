@@ -75,7 +75,7 @@ impl Maestro {
 
     fn reload_config_or_warn(&self) {
         if let Err(error) = self.reload_config() {
-            self.warn(&super::one_line(&error));
+            self.warn(&format!("{}; the former configuration stays", super::one_line(&error)));
         }
     }
 

@@ -53,8 +53,8 @@ pub type StoreResult<T> = Result<T, StoreError>;
 pub trait Store: Send + Sync + fmt::Debug {
     /// Returns a number that differs whenever the sessions may have changed, in any process.
     ///
-    /// Cheap enough to ask before each use of a cached session. Uses and leases do not count. What
-    /// another process changed may show half a millisecond late.
+    /// Cheap enough to ask before each use of a cached session. Uses and leases do not count. A
+    /// change shows at the latest when the method that made it returns.
     fn revision(&self) -> StoreResult<u64>;
 
     /// Returns a number that differs whenever anything may have been committed, in any process.

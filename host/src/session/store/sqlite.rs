@@ -22,6 +22,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use self::{
     column::{parsed, signed, unsigned},
     fault::Fault,
-    watcher::Watcher,
+    watcher::{LOOK, Watcher},
 };
 use super::{
     ClientKey, ClientUse, Reseal, Store, StoreError, StoreResult,
@@ -160,13 +161,22 @@ impl SqliteStore {
         result
     }
 
+    /// Writes. Once it returns, every process knows of a change to the sessions or the keys.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> StoreResult<T> {
-        let mut writer = lock(&self.writer);
+        let seen = lock(&self.watcher).seen();
         let result = (|| {
+            let mut writer = lock(&self.writer);
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
-            lock(&self.watcher).look_again();
+            drop(writer);
+            let mut watcher = lock(&self.watcher);
+            watcher.look_again();
+            let changed = watcher.revision()? != seen;
+            drop(watcher);
+            if changed {
+                thread::sleep(LOOK);
+            }
             Ok(value)
         })();
         result.map_err(|fault: Fault| fault.at(&self.path))

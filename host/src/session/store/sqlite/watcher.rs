@@ -27,6 +27,11 @@ impl Watcher {
         self.looked = None;
     }
 
+    /// Returns the revision that was seen last, without a look.
+    pub(super) const fn seen(&self) -> u64 {
+        self.revision
+    }
+
     /// Returns the revision, which may be as old as [`LOOK`].
     pub(super) fn revision(&mut self) -> Result<u64, Fault> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
@@ -62,4 +67,4 @@ impl Watcher {
 
 /// For how long another process's commit may go unnoticed by [`Watcher::revision`]. To look takes four
 /// system calls, and every request of a gateway asks twice.
-const LOOK: Duration = Duration::from_micros(500);
+pub(super) const LOOK: Duration = Duration::from_micros(500);
