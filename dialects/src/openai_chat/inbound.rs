@@ -7,7 +7,7 @@ use plugin_api::chat::{
     Opaque, Reasoning, ReasoningSettings, ResponseFormat, Role, Text, ToolCall, ToolChoice,
     ToolDefinition, ToolKind, ToolResult,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 
 use self::parts::content;
@@ -43,8 +43,8 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     let mut fields = Fields::of_body(body)?;
     let model: String = fields.require("model")?;
     let messages = fields.remove("messages").ok_or_else(|| fields.missing("messages"))?;
-    let mut request = ChatRequest::new(model, self::messages(messages.get())?);
-    let mut losses = Vec::new();
+    let (said, mut losses) = self::messages(messages.get())?;
+    let mut request = ChatRequest::new(model, said);
 
     if fields.take::<u64>("n")?.is_some_and(|n| n != 1) {
         return Err(RequestError::new("n", "only one answer is given"));
@@ -252,6 +252,10 @@ struct WireMessage<'a> {
     tool_calls: Option<Vec<WireCall>>,
     function_call: Option<WireCalled>,
     tool_call_id: Option<String>,
+    /// Sources of what the assistant said.
+    annotations: Option<Vec<IgnoredAny>>,
+    /// Something that the assistant said aloud, by the vendor's own id.
+    audio: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -289,14 +293,28 @@ struct Calls {
     legacy: Vec<(String, String)>,
 }
 
-fn messages(json: &str) -> Result<Vec<Message>, RequestError> {
+fn messages(json: &str) -> Result<(Vec<Message>, Vec<Loss>), RequestError> {
     let list: Vec<&RawValue> = parse(json, || "messages".into())?;
-    let mut calls = Calls::default();
-    list.iter().enumerate().map(|(at, raw)| message(at, raw.get(), &mut calls)).collect()
+    let (mut calls, mut losses) = (Calls::default(), Vec::new());
+    let read = |(at, raw): (usize, &&RawValue)| message(at, raw.get(), &mut calls, &mut losses);
+    let messages = list.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    Ok((messages, losses))
 }
 
-fn message(at: usize, json: &str, calls: &mut Calls) -> Result<Message, RequestError> {
+fn message(
+    at: usize,
+    json: &str,
+    calls: &mut Calls,
+    losses: &mut Vec<Loss>,
+) -> Result<Message, RequestError> {
     let wire: WireMessage<'_> = parse(json, || format!("messages[{at}]"))?;
+    if wire.audio.is_some() {
+        let message = "stands for what another vendor keeps";
+        return Err(RequestError::new(format!("messages[{at}].audio"), message));
+    }
+    if wire.annotations.as_ref().is_some_and(|sources| !sources.is_empty()) {
+        losses.push(Loss::dropped(format!("messages[{at}].annotations"), "are of another answer"));
+    }
     let role = match &*wire.role {
         "system" => Role::System,
         "developer" => Role::Developer,

@@ -237,6 +237,21 @@ fn a_clients_request_with_every_deprecated_field_is_read() {
 }
 
 #[test]
+fn what_an_assistant_said_is_taken_back_but_for_its_sources_and_its_voice() {
+    let said = |more: Value| {
+        let mut message = json!({"role": "assistant", "content": "x", "annotations": null});
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "a"}, message]});
+        decode_request(body.to_string().as_bytes())
+    };
+    assert!(said(json!({"audio": null, "refusal": null})).unwrap().losses.is_empty());
+    let sources = said(json!({"annotations": [{"type": "url_citation"}]})).unwrap();
+    assert_eq!(places(&sources.losses), [("messages[1].annotations", true)]);
+    let voice = said(json!({"audio": {"id": "audio_1"}})).unwrap_err();
+    assert_eq!(voice.field, "messages[1].audio");
+}
+
+#[test]
 fn a_request_that_cannot_be_read_names_its_field() {
     let with = |name: &str, value: Value| {
         let mut body = json!({"model": "m", "messages": []});
