@@ -28,10 +28,14 @@ impl InputAudio<'_> {
 }
 
 /// Returns the format's name for a media type; a sound without one is taken for a wave.
-pub(crate) fn format(media_type: Option<&str>) -> &str {
+///
+/// # Errors
+///
+/// What is wrong with a type that is no sound's.
+pub(crate) fn format(media_type: Option<&str>) -> Result<&str, &'static str> {
     match media_type {
-        None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => "wav",
-        Some("audio/mpeg" | "audio/mp3") => "mp3",
-        Some(other) => other.strip_prefix("audio/").unwrap_or(other),
+        None | Some("audio/wav" | "audio/x-wav" | "audio/wave") => Ok("wav"),
+        Some("audio/mpeg" | "audio/mp3") => Ok("mp3"),
+        Some(other) => other.strip_prefix("audio/").ok_or("is of a type that is no sound's"),
     }
 }

@@ -345,7 +345,7 @@ fn form(content: &Content) -> Result<Form<'_>, &'static str> {
             let Some(bytes) = Bytes::of(&media.source) else {
                 return Err("is where this format cannot point to");
             };
-            let format = sound::format(media.media_type.as_deref());
+            let format = sound::format(media.media_type.as_deref())?;
             Ok(Form::Audio { bytes, format })
         }
         Content::File(media) => {

@@ -78,7 +78,7 @@ pub(super) fn media<'a>(content: &'a Content, quirks: &Quirks) -> Result<Form<'a
             Err("is an address, and this server fetches none")
         }
         (Content::Audio(_), _, Some(bytes)) => {
-            let format = sound::format(media.media_type.as_deref());
+            let format = sound::format(media.media_type.as_deref())?;
             Ok(Form::Audio { bytes, format })
         }
         (Content::File(_), DataSource::File { id, .. }, _) => Ok(Form::FileId(id)),
