@@ -30,6 +30,13 @@ fn key(test: &Test, name: &str, more: &[&str]) -> String {
     output.stdout.trim().to_owned()
 }
 
+/// Makes a home whose `lab` has two sessions and no default.
+fn with_two_sessions(upstream: &Upstream) -> Test {
+    let more = "key_env = \"LAB_KEY\"\n[sessions.work]\nprovider = \"lab\"\nenv = \"WORK\"\n\
+                [sessions.home]\nprovider = \"lab\"\nenv = \"HOME_KEY\"\n";
+    home(upstream, more).env("WORK", "work-canary").env("HOME_KEY", "home-canary")
+}
+
 #[test]
 fn foreign_pages_names_and_proxies_are_refused() {
     let upstream = Upstream::start(server);
@@ -360,9 +367,7 @@ fn keys_are_asked_for_as_soon_as_one_exists_and_end_at_once() {
 #[test]
 fn a_key_may_only_what_it_was_given() {
     let upstream = Upstream::start(server);
-    let more = "key_env = \"LAB_KEY\"\n[sessions.work]\nprovider = \"lab\"\nenv = \"WORK\"\n\
-                [sessions.home]\nprovider = \"lab\"\nenv = \"HOME_KEY\"\n";
-    let test = home(&upstream, more).env("WORK", "work-canary").env("HOME_KEY", "home-canary");
+    let test = with_two_sessions(&upstream);
     let bound = key(&test, "bound", &["--session", "lab=home", "--allow", "lab:home/m*"]);
     let few = key(&test, "few", &["--rpm", "2", "--allow", "echo/*"]);
     let gateway = Gateway::start(&test);
@@ -399,9 +404,7 @@ fn a_key_may_only_what_it_was_given() {
 #[test]
 fn the_only_session_that_a_key_may_use_is_the_one_it_uses() {
     let upstream = Upstream::start(server);
-    let more = "key_env = \"LAB_KEY\"\n[sessions.work]\nprovider = \"lab\"\nenv = \"WORK\"\n\
-                [sessions.home]\nprovider = \"lab\"\nenv = \"HOME_KEY\"\n";
-    let test = home(&upstream, more).env("WORK", "work-canary").env("HOME_KEY", "home-canary");
+    let test = with_two_sessions(&upstream);
     let one = key(&test, "one", &["--allow", "lab:home/m*", "--allow", "lab:home/x"]);
     let any = key(&test, "any", &["--allow", "lab:home/m*", "--allow", "lab:work/m*"]);
     let gateway = Gateway::start(&test);

@@ -127,7 +127,8 @@ impl Maestro {
         Ok(listed)
     }
 
-    /// Finds the session that serves where none is named; `None` where none is there.
+    /// Finds the session that serves where none is named; `None` where none is there. The order is that of
+    /// a request's choice, but of the list alone: nothing is unsealed, renewed or run.
     ///
     /// # Errors
     ///

@@ -117,7 +117,13 @@ impl Incoming {
                 }
                 piece
             }
-            Self::Gathered(pieces) => pieces.next().await,
+            Self::Gathered(pieces) => {
+                let piece = pieces.next().await;
+                if let Ok(None) = piece {
+                    *self = Self::Over;
+                }
+                piece
+            }
             Self::Over => Ok(None),
         }
     }
@@ -282,6 +288,7 @@ mod tests {
         let whole: String = (0..64).map(|at| format!("{at:02},")).collect();
         assert_eq!((&*pieces[0], pieces.concat()), ("00,", whole));
         assert!(pieces.len() < 8, "{pieces:?}");
+        assert_eq!(answer.chunk().await, Ok(None), "the end stays the end");
         drop(answer);
         server.abort();
     }

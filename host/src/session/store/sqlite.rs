@@ -172,7 +172,8 @@ impl SqliteStore {
             drop(writer);
             let mut watcher = lock(&self.watcher);
             watcher.look_again();
-            let changed = watcher.revision()? != seen;
+            // It is durable by now, so a look that fails is no failure of the write.
+            let changed = watcher.revision().ok() != Some(seen);
             drop(watcher);
             if changed {
                 thread::sleep(LOOK);
