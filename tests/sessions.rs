@@ -424,7 +424,7 @@ fn what_no_provider_offers_yet_says_so() {
         assert_eq!(problem(listed.map(drop)), refused("a list of what it keeps"));
         let counted =
             maestro.count_tokens(&model, request("two words", &[]), Call::default()).await;
-        assert_eq!(counted.unwrap(), 2);
+        assert_eq!(counted.unwrap().value, 2);
         assert_eq!(maestro.model_info(&model, Call::default()).await.unwrap().id, "echo");
         let near = "echo/ecko".parse().unwrap();
         let unknown = maestro.model_info(&near, Call::default()).await.unwrap_err();

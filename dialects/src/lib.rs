@@ -22,7 +22,9 @@ mod json;
 mod lenient;
 mod loss;
 mod models;
+mod places;
 mod sound;
 
 pub use foreign::leave_foreign;
 pub use loss::{Encoded, Loss, RequestError};
+pub use places::client_field;

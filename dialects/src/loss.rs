@@ -8,6 +8,7 @@ use plugin_api::{
     exchange::Outbox,
     http::Body,
     kit::body::Object,
+    provider::unsupported_field,
 };
 use serde_json::Value;
 
@@ -89,7 +90,7 @@ impl Encoded {
     /// [`ErrorKind::NotSupported`], naming the first field whose loss is not harmless.
     pub fn or_refuse(self) -> Result<Self, ProviderError> {
         match self.losses.iter().find(|loss| !loss.harmless) {
-            Some(loss) => Err(ProviderError::new(ErrorKind::NotSupported, loss.to_string())),
+            Some(loss) => Err(unsupported_field(&loss.field, loss.what)),
             None => Ok(self),
         }
     }
@@ -128,13 +129,21 @@ pub struct RequestError {
     pub field: String,
     /// What is wrong with it.
     pub message: String,
+    /// Whether it can be read, but not by who is asked.
+    pub is_unsupported: bool,
 }
 
 impl RequestError {
     /// Makes a refusal; with an empty field, of the body as a whole.
     #[must_use]
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self { field: field.into(), message: message.into(), is_unsupported: false }
+    }
+
+    /// Makes the refusal of a field that can be read, but not by who is asked.
+    #[must_use]
+    pub fn unsupported(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { is_unsupported: true, ..Self::new(field, message) }
     }
 }
 
@@ -151,7 +160,9 @@ impl std::error::Error for RequestError {}
 
 impl From<RequestError> for ProviderError {
     fn from(error: RequestError) -> Self {
-        Self::new(ErrorKind::InvalidRequest, error.to_string())
+        let kind =
+            if error.is_unsupported { ErrorKind::NotSupported } else { ErrorKind::InvalidRequest };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -60,7 +60,7 @@ pub use crate::{
         watch::{Watch, WatchError},
     },
 };
-pub use ask::Call;
+pub use ask::{Answered, Call};
 pub use catalog::{Known, SessionOf};
 pub use chat_stream::ChatStream;
 pub use clients::{Admission, Client, NewClientKey};

@@ -81,6 +81,9 @@ fn vectors_come_in_both_dialects_from_both_kinds_of_provider() {
         let data = answer.json()["data"].clone();
         assert_eq!(data.as_array().map(Vec::len), Some(2), "{provider} {answer:?}");
         assert_eq!(data[1]["embedding"], json!([1.0, 0.5]));
+        // The others need no session here.
+        let by = if provider == "openai" { "openai:work/m" } else { &model };
+        assert!(answer.header("x-maestro-served").starts_with(by), "{answer:?}");
         let part = |text: &str| json!({"model": format!("models/{model}"), "content": {"parts": [{"text": text}]}});
         let batch = json!({"requests": [part("a"), part("b")]}).to_string();
         let path = format!("/v1beta/models/{model}:batchEmbedContents");

@@ -106,3 +106,88 @@ fn options_of_a_tool_are_not_sent_to_another_vendor() {
     let sent = upstream.requests().pop().unwrap().json();
     assert!(!sent.to_string().contains("defer_loading"), "{sent}");
 }
+
+#[test]
+fn what_a_provider_cannot_do_is_refused_by_the_clients_own_field() {
+    let upstream = upstream();
+    // Which understands neither images nor tools.
+    let test = home(&upstream, "").plugin("faulty");
+    let gateway = Gateway::start(&test);
+    let url = "data:image/png;base64,AAAA";
+    let source = json!({"type": "base64", "media_type": "image/png", "data": "AAAA"});
+    let inline = json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}});
+    let function = json!({"name": "f", "parameters": {"type": "object"}});
+    let schema = json!({"type": "object"});
+    for (client, more, field) in [
+        (
+            Vendor::Chat,
+            json!({"messages": [{"role": "user", "content": [
+                {"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": url}}]}]}),
+            "messages[0].content[1]",
+        ),
+        (
+            Vendor::Responses,
+            json!({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]}),
+            "input[0].content[0]",
+        ),
+        (
+            Vendor::Messages,
+            json!({"system": "s", "messages": [{"role": "user", "content": [
+                {"type": "image", "source": source}]}]}),
+            "messages[0].content[0]",
+        ),
+        (
+            Vendor::Gemini,
+            json!({"contents": [{"role": "user", "parts": [{"text": "t"}, inline]}]}),
+            "contents[0].parts[1]",
+        ),
+        (Vendor::Chat, json!({"tools": [{"type": "function", "function": function}]}), "tools[0]"),
+        (
+            Vendor::Gemini,
+            json!({"tools": [{"functionDeclarations": [function]}]}),
+            "tools[0].functionDeclarations[0]",
+        ),
+        (
+            Vendor::Responses,
+            json!({"text": {"format": {"type": "json_schema", "name": "n", "schema": schema}}}),
+            "text.format",
+        ),
+        (
+            Vendor::Messages,
+            json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}}),
+            "output_config.format",
+        ),
+    ] {
+        let body = question(client, "faulty/echo", &more).to_string();
+        let answer = gateway.post(&client.path("faulty/echo", false), body);
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let error = &answer.json()["error"];
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("provider `faulty` does not offer"), "{message}");
+        match client {
+            Vendor::Chat | Vendor::Responses => {
+                assert_eq!(
+                    (&error["param"], &error["code"]),
+                    (&field.into(), &"unsupported_parameter".into())
+                );
+            }
+            Vendor::Messages => assert!(message.starts_with(&format!("{field}: ")), "{message}"),
+            Vendor::Gemini => {
+                assert_eq!(error["details"][0]["fieldViolations"][0]["field"], field, "{error}");
+            }
+        }
+    }
+    // What only the plugin knows that it cannot be said.
+    let sound = json!({"messages": [{"role": "user", "content": [
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]});
+    let body = question(Vendor::Chat, "ant/m", &sound).to_string();
+    let answer = gateway.post(&Vendor::Chat.path("ant/m", false), body);
+    assert_eq!(answer.json()["error"]["param"], "messages[0].content[0]", "{answer:?}");
+    let own = json!({"input": [{"role": "user", "content": "hi"}, {"type": "web_search_call", "id": "w"}]});
+    let body = question(Vendor::Responses, "ant/m", &own).to_string();
+    let answer = gateway.post(&Vendor::Responses.path("ant/m", false), body);
+    let error = &answer.json()["error"];
+    assert_eq!(error["param"], "input[1]", "{answer:?}");
+    assert!(!error["message"].as_str().unwrap().contains("parts["), "{error}");
+    assert_eq!(upstream.requests().len(), 0, "nobody was asked");
+}

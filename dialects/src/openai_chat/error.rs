@@ -49,7 +49,8 @@ pub fn encode(error: &ProviderError) -> (u16, Vec<u8>) {
 #[must_use]
 pub fn encode_request_error(error: &RequestError) -> (u16, Vec<u8>) {
     let param = Some(&*error.field).filter(|field| !field.is_empty());
-    body(400, "invalid_request_error", Some("invalid_value"), param, &error.to_string())
+    let code = if error.is_unsupported { "unsupported_parameter" } else { "invalid_value" };
+    body(400, "invalid_request_error", Some(code), param, &error.to_string())
 }
 
 fn body(

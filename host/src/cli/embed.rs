@@ -57,7 +57,7 @@ pub(super) async fn run(args: EmbedArgs, maestro: &Maestro, output: &Output) -> 
     let session = args.session.as_deref();
     let call = Call::with_session(args.session.clone());
     let answer = match maestro.embed(&model, request, call).await {
-        Ok(answer) => answer,
+        Ok(answered) => answered.value,
         Err(error) => return Err(Failure::of_model(error, maestro, &model, session).await),
     };
     if output.is_json() {

@@ -223,7 +223,10 @@ async fn open(
                 let error = with_nearest(maestro, *error, model, call).await;
                 failure = Some(match refused {
                     Some(refused) => Refusal::of_upstream(&error, refused),
-                    None => error.into(),
+                    None => match question.unsupported(&error) {
+                        Some(refused) => refused.into(),
+                        None => error.into(),
+                    },
                 });
                 if hopeless {
                     break;

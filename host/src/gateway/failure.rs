@@ -196,7 +196,7 @@ fn kind_of(error: &Error) -> Option<ErrorKind> {
         | Error::NotRoutable { .. }
         | Error::NotReady { .. } => Some(ErrorKind::NotFound),
         Error::KeyMayNot { .. } => Some(ErrorKind::Permission),
-        Error::NotSupported { .. } => Some(ErrorKind::NotSupported),
+        Error::NotSupported { .. } | Error::NotUnderstood { .. } => Some(ErrorKind::NotSupported),
         Error::LeftAlone { .. } => Some(ErrorKind::Overloaded),
         Error::PoolSpent { .. } => Some(ErrorKind::Quota),
         error => match error.exit_code() {

@@ -10,6 +10,7 @@ use dialects::RequestError;
 use http::{HeaderMap, Uri};
 use plugin_api::{
     chat::{ChatRequest, NativeBody},
+    error::ErrorKind,
     kit::native,
 };
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
@@ -18,10 +19,15 @@ use serde_json::{Value, value::RawValue};
 use super::{
     body,
     dialect::{Asked, ChatForm, Dialect},
+    failure::explain,
     kept::Shelf,
     route::split_session,
 };
-use crate::{exchange::Native, maestro::Estimate, router::Affinity};
+use crate::{
+    exchange::Native,
+    maestro::{Error, Estimate},
+    router::Affinity,
+};
 
 /// What a request says beside its body and belongs to the dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,6 +167,26 @@ impl Question {
             || native::value(&self.index, "generationConfig")?.get("maxOutputTokens")?.as_u64();
         let most = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
         Estimate::of(self.body.len(), most.into_iter().find_map(number).or_else(google))
+    }
+
+    /// Makes a refusal that names the client's own field, if it is one field that a provider does not
+    /// understand; `None` for all else that may go wrong.
+    pub(super) fn unsupported(&self, error: &Error) -> Option<RequestError> {
+        let place = match error {
+            Error::NotUnderstood { place, .. } => place,
+            // What a plugin refused before anything was sent.
+            error => {
+                let said = error.provider_error()?;
+                let is_its_own = said.kind == ErrorKind::NotSupported && said.status.is_none();
+                said.code.as_ref().filter(|_| is_its_own)?
+            }
+        };
+        let dialect = self.form.dialect().as_str();
+        let asked = self.read().ok()?;
+        let field = dialects::client_field(dialect, &self.body, &asked.request, place);
+        // The neutral place means nothing to the client.
+        let message = explain(error).message.replacen(&format!("`{place}` "), "", 1);
+        Some(RequestError::unsupported(field, message))
     }
 
     /// Reads the body in full.

@@ -13,7 +13,7 @@ use super::{
     record::Record,
     route::EmbedForm,
 };
-use crate::maestro::{Error, Estimate};
+use crate::maestro::{Answered, Error, Estimate};
 
 impl Gateway {
     pub(super) async fn embed(
@@ -37,8 +37,9 @@ impl Gateway {
         record.model(&name);
         let target = self.one_target(call, &name).await?;
         record.reserve(call, target.model(), Estimate::of(body.len(), Some(0))).await?;
-        let embeddings = match self.maestro.embed(target.model(), request, target.call()).await {
-            Ok(embeddings) => embeddings,
+        let answered = self.maestro.embed(target.model(), request, target.call()).await;
+        let Answered { value: embeddings, session, .. } = match answered {
+            Ok(answered) => answered,
             Err(error) => return Err(self.refusal(error, &target, call).await),
         };
         if let Some(tokens) = embeddings.input_tokens {
@@ -49,7 +50,7 @@ impl Gateway {
             EmbedForm::Gemini { batch: true, .. } => google::embeddings::encode(&embeddings),
             EmbedForm::Gemini { .. } => google::embeddings::encode_one(&embeddings),
         };
-        Ok(answer(body, &target, record))
+        Ok(answer(body, session.as_deref(), &target, record))
     }
 
     pub(super) async fn count_tokens(
@@ -69,7 +70,9 @@ impl Gateway {
         let spoken = self.maestro.dialects_of(target.model().provider.as_str());
         leave_foreign(&mut request, call.dialect.as_str(), &spoken)?;
         match self.maestro.count_tokens(target.model(), request, target.call()).await {
-            Ok(count) => Ok(answer(call.dialect.count(count), &target, record)),
+            Ok(Answered { value, session, .. }) => {
+                Ok(answer(call.dialect.count(value), session.as_deref(), &target, record))
+            }
             Err(error) => Err(self.refusal(error, &target, call).await),
         }
     }
@@ -94,9 +97,14 @@ impl Gateway {
     }
 }
 
-fn answer(body: Vec<u8>, target: &Target, record: &mut Record) -> Response<Body> {
+fn answer(
+    body: Vec<u8>,
+    session: Option<&str>,
+    target: &Target,
+    record: &mut Record,
+) -> Response<Body> {
     let model = target.model();
-    let served = served_by(None, model.provider.as_str(), &model.model);
+    let served = served_by(session, model.provider.as_str(), &model.model);
     record.served(&served);
     let mut response = Body::json(body);
     tell(&mut response, &served, std::iter::empty());

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use plugin_api::{
     capability::{Capability, Feature},
-    chat::{ChatRequest, Content, ContentPart, ResponseFormat, ToolDefinition},
+    chat::{ChatRequest, Content, ResponseFormat, ToolDefinition},
     event::ChatEvent,
     operation::{EmbedRequest, Embeddings, Operation, Reply},
 };
@@ -58,6 +58,22 @@ impl Call {
     pub fn recorder(mut self, recorder: Option<Arc<Recorder>>) -> Self {
         self.recorder = recorder;
         self
+    }
+}
+
+/// An answer in one piece, and who gave it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Answered<T> {
+    /// The answer.
+    pub value: T,
+    /// The selector of the session that it was asked with, `PROVIDER:NAME@AUTH`; `None` without one.
+    pub session: Option<String>,
+}
+
+impl<T> Answered<T> {
+    fn map<U>(self, read: impl FnOnce(T) -> U) -> Answered<U> {
+        Answered { value: read(self.value), session: self.session }
     }
 }
 
@@ -143,23 +159,27 @@ impl Maestro {
         model: &ModelRef,
         mut request: EmbedRequest,
         call: Call,
-    ) -> Result<Embeddings, Error> {
+    ) -> Result<Answered<Embeddings>, Error> {
         let model = &self.settled(model).await?;
         let provider =
             &self.capable(model.provider.as_str(), Capability::Embeddings, "embeddings")?;
         request.model = model.model.clone();
         let expected = request.inputs.len();
         let call = call.for_model(model);
-        let value = self.run(provider, &call, Operation::Embed(request)).await?;
-        let Reply::Embeddings(embeddings) = value else { return Ok(Embeddings::default()) };
-        if embeddings.vectors.len() != expected {
+        let answered = self.run(provider, &call, Operation::Embed(request)).await?;
+        let answered = answered.map(|value| match value {
+            Reply::Embeddings(embeddings) => embeddings,
+            _ => Embeddings::default(),
+        });
+        let found = answered.value.vectors.len();
+        if found != expected {
             return Err(Error::Exchange(ExchangeError::Contract {
                 plugin: provider.plugin.id.to_string(),
                 rule: Rule::ValueFitsOperation,
-                detail: format!("expected {expected} vectors, found {}", embeddings.vectors.len()),
+                detail: format!("expected {expected} vectors, found {found}"),
             }));
         }
-        Ok(embeddings)
+        Ok(answered)
     }
 
     /// Counts the tokens of a request. Of its [`native`](ChatRequest::native) body only the headers
@@ -173,7 +193,7 @@ impl Maestro {
         model: &ModelRef,
         mut request: ChatRequest,
         call: Call,
-    ) -> Result<u64, Error> {
+    ) -> Result<Answered<u64>, Error> {
         let what = "token counting";
         let model = &self.settled(model).await?;
         let provider = &self.capable(model.provider.as_str(), Capability::TokenCount, what)?;
@@ -182,10 +202,11 @@ impl Maestro {
         request.model = model.model.clone();
         let call = call.for_model(model);
         let operation = Operation::CountTokens(Box::new(request));
-        match self.run(provider, &call, operation).await? {
-            Reply::TokenCount(count) => Ok(count.input_tokens),
-            _ => Ok(0),
-        }
+        let answered = self.run(provider, &call, operation).await?;
+        Ok(answered.map(|value| match value {
+            Reply::TokenCount(count) => count.input_tokens,
+            _ => 0,
+        }))
     }
 
     /// Returns a provider that is ready and has a capability.
@@ -208,7 +229,7 @@ impl Maestro {
         provider: &Arc<Provider>,
         call: &Call,
         operation: Operation,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Answered<Reply>, Error> {
         let chosen = self.choose(provider, call.session.as_deref()).await?;
         self.run_as(provider, &chosen, call, operation).await
     }
@@ -220,7 +241,7 @@ impl Maestro {
         chosen: &Chosen,
         call: &Call,
         operation: Operation,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Answered<Reply>, Error> {
         let native = Native::default();
         let opened = Asking::open(self, provider, chosen.clone(), operation, native, call).await?;
         let (mut asking, mut driver) = opened;
@@ -234,7 +255,8 @@ impl Maestro {
             }
         };
         asking.ended(value.as_ref().err());
-        value
+        let session = asking.session().map(str::to_owned);
+        value.map(|value| Answered { value, session })
     }
 
     /// Records how a request went, off the async threads. The answer does not wait for it, the
@@ -279,29 +301,32 @@ fn understands(provider: &Provider, chosen: &Chosen, request: &ChatRequest) -> R
     let scheme = chosen.scheme(provider);
     let under = |feature: Feature| scheme.is_some_and(|s| s.without_features().contains(&feature));
     let lacks = |feature: Feature| under(feature) || !provider.manifest.features.contains(&feature);
-    let refuse = |what: &str| {
-        Err(Error::NotSupported { provider: provider.id.clone(), what: what.to_owned() })
-    };
-    for tool in &request.tools {
-        match tool {
-            ToolDefinition::Custom(_) if lacks(Feature::CustomTools) => {
-                return refuse("tools that take free text");
-            }
-            ToolDefinition::Function(_) if lacks(Feature::Tools) => return refuse("tools"),
-            _ => {}
+    let needs = |feature: Option<Feature>, place: &dyn Fn() -> String| match feature {
+        Some(feature) if lacks(feature) => {
+            let provider = provider.id.clone();
+            Err(Error::NotUnderstood { provider, feature, place: place() })
         }
+        _ => Ok(()),
+    };
+    for (at, tool) in request.tools.iter().enumerate() {
+        let feature = match tool {
+            ToolDefinition::Custom(_) => Some(Feature::CustomTools),
+            ToolDefinition::Function(_) => Some(Feature::Tools),
+            _ => None,
+        };
+        needs(feature, &|| format!("tools[{at}]"))?;
     }
     let structured = matches!(request.response_format, Some(ResponseFormat::JsonSchema(_)));
-    if structured && lacks(Feature::StructuredOutput) {
-        return refuse("answers in a JSON Schema");
-    }
-    let parts = request.messages.iter().flat_map(|message| &message.parts);
-    for ContentPart { content, .. } in parts {
-        match content {
-            Content::Image(_) if lacks(Feature::Images) => return refuse("images"),
-            Content::Audio(_) if lacks(Feature::Audio) => return refuse("audio"),
-            Content::File(_) if lacks(Feature::Files) => return refuse("files"),
-            _ => {}
+    needs(structured.then_some(Feature::StructuredOutput), &|| "response_format".to_owned())?;
+    for (at, message) in request.messages.iter().enumerate() {
+        for (nth, part) in message.parts.iter().enumerate() {
+            let feature = match part.content {
+                Content::Image(_) => Some(Feature::Images),
+                Content::Audio(_) => Some(Feature::Audio),
+                Content::File(_) => Some(Feature::Files),
+                _ => None,
+            };
+            needs(feature, &|| format!("messages[{at}].parts[{nth}]"))?;
         }
     }
     Ok(())

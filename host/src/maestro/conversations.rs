@@ -155,10 +155,8 @@ impl Maestro {
             request.context = query.context;
             request.cursor = query.cursor;
             let operation = Operation::ListContextChunks(request);
-            return match self
-                .run(provider, &Call::with_session(query.session.clone()), operation)
-                .await?
-            {
+            let call = Call::with_session(query.session.clone());
+            return match self.run(provider, &call, operation).await?.value {
                 Reply::Chunks(chunks) => Ok(chunks),
                 _ => Ok(ContextChunks::default()),
             };

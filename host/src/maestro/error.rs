@@ -5,7 +5,7 @@ mod status;
 
 use std::path::PathBuf;
 
-use plugin_api::{ProviderId, error::ProviderError};
+use plugin_api::{ProviderId, capability::Feature, error::ProviderError};
 
 use crate::{
     config::ConfigError,
@@ -93,6 +93,16 @@ pub enum Error {
         provider: ProviderId,
         /// What was asked.
         what: String,
+    },
+    /// The provider does not understand part of the request.
+    #[error("provider `{provider}` does not offer {}", in_words(*feature))]
+    NotUnderstood {
+        /// The provider.
+        provider: ProviderId,
+        /// What it would have to understand.
+        feature: Feature,
+        /// Which part of the request, for example `messages[0].parts[1]`.
+        place: String,
     },
     /// A model ref cannot be read.
     #[error("invalid model ref")]
@@ -355,4 +365,17 @@ impl Error {
 /// Writes a number with its noun: `1 problem`, `2 problems`.
 pub(crate) fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Says what a feature is, to a person.
+fn in_words(feature: Feature) -> &'static str {
+    match feature {
+        Feature::Tools => "tools",
+        Feature::CustomTools => "tools that take free text",
+        Feature::StructuredOutput => "answers in a JSON Schema",
+        Feature::Images => "images",
+        Feature::Audio => "audio",
+        Feature::Files => "files",
+        other => other.as_str(),
+    }
 }

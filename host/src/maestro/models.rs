@@ -57,7 +57,8 @@ impl Maestro {
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
             let operation = Operation::ListModels(request.clone());
-            let Reply::Models(page) = self.run(provider, &call, operation).await? else { break };
+            let answered = self.run(provider, &call, operation).await?;
+            let Reply::Models(page) = answered.value else { break };
             all.extend(page.models);
             if page.next.is_none() {
                 break;
@@ -76,7 +77,7 @@ impl Maestro {
         let provider = &self.capable(model.provider.as_str(), Capability::Models, "models")?;
         let call = call.for_model(model);
         let operation = Operation::DescribeModel(DescribeModel::new(model.model.clone()));
-        match self.run(provider, &call, operation).await {
+        match self.run(provider, &call, operation).await.map(|answered| answered.value) {
             Ok(Reply::Model(found)) => return Ok(*found),
             Err(Error::Exchange(error)) if not_supported(&error) => {}
             Err(error) => return Err(error),

@@ -95,7 +95,7 @@ impl Maestro {
                 Err(Error::Exchange(ExchangeError::Provider { source, .. })) => {
                     return Err(invalid(source.message));
                 }
-                other => other?,
+                other => other.map(drop)?,
             };
         }
         Ok(key.into())
@@ -365,7 +365,7 @@ impl Maestro {
             let what = "a connection test".into();
             return Err(Error::NotSupported { provider: provider.id.clone(), what });
         };
-        match self.run_as(provider, chosen, &Call::default(), operation).await? {
+        match self.run_as(provider, chosen, &Call::default(), operation).await?.value {
             Reply::Account(account) => Ok(account),
             _ => Ok(Account::default()),
         }

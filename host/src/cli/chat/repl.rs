@@ -160,8 +160,8 @@ async fn obey(
         }
         ("tokens", _) => {
             let (request, call) = talk.request(None)?;
-            let tokens = talk.maestro.count_tokens(&talk.model, request, call).await?;
-            output.note(&format!("{tokens} tokens so far"));
+            let counted = talk.maestro.count_tokens(&talk.model, request, call).await?;
+            output.note(&format!("{} tokens so far", counted.value));
         }
         (_, word) => {
             let hint = match nearest(word, COMMANDS.iter().map(|(name, ..)| *name)) {

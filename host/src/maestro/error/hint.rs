@@ -30,7 +30,7 @@ impl Error {
             Self::NotReady { provider, .. } => {
                 Some(format!("run `maestro providers show {provider}`"))
             }
-            Self::NotSupported { provider, .. } => {
+            Self::NotSupported { provider, .. } | Self::NotUnderstood { provider, .. } => {
                 Some(format!("run `maestro providers show {provider}` for what it offers"))
             }
             Self::ModelRef(_) => Some("run `maestro models` for the refs there are".into()),

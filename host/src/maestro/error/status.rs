@@ -19,6 +19,7 @@ impl Error {
             | Self::UnknownProvider { .. }
             | Self::NotReady { .. }
             | Self::NotSupported { .. }
+            | Self::NotUnderstood { .. }
             | Self::ModelRef(_)
             | Self::UnknownModel { .. }
             | Self::AmbiguousModel { .. }
@@ -82,7 +83,7 @@ impl Error {
             Self::Exchange(ExchangeError::Worker { .. }) => "plugin_crashed",
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::UnknownModel { .. } | Self::AmbiguousModel { .. } => "unknown_model",
-            Self::NotSupported { .. } => "not_supported",
+            Self::NotSupported { .. } | Self::NotUnderstood { .. } => "not_supported",
             Self::Deadline { .. } => "deadline",
             other => match other.exit_code() {
                 2 => "usage",
