@@ -2,7 +2,7 @@
 
 import json
 
-from agent import MARK, PROMPT, Agent, Na
+from agent import MARK, PROMPT, WORDS, Agent, Na
 from openwebui import OpenWebUi
 
 
@@ -22,7 +22,7 @@ class Claude(Launched):
            "DISABLE_TELEMETRY": "1", "CLAUDE_CODE_MAX_RETRIES": "0"}
 
     def text(self, model, _):
-        self.says(self.launch(model, "-p", PROMPT), "red green")
+        self.says(self.launch(model, "-p", PROMPT), WORDS)
 
     def stream(self, model, _):
         said = self.says(self.launch(model, "-p", PROMPT, "--output-format", "stream-json", "--verbose",
@@ -52,7 +52,7 @@ class Codex(Launched):
         return self.launch(model, "exec", "--skip-git-repo-check", "--json", *args)
 
     def text(self, model, _):
-        self.says(self.exec(model, PROMPT), '"text":"red green"', "turn.completed")
+        self.says(self.exec(model, PROMPT), f'"text":"{WORDS}"', "turn.completed")
 
     def tools(self, model, _):
         # Its sandbox needs rights that a container may not have; the command is `cat`.
@@ -93,7 +93,7 @@ class Gemini(Launched):
         return self.launch(model, "--skip-trust", "--yolo", "-p", *args)
 
     def text(self, model, _):
-        self.says(self.prompt(model, PROMPT), "red green")
+        self.says(self.prompt(model, PROMPT), WORDS)
 
     def stream(self, model, _):
         self.says(self.prompt(model, PROMPT, "-o", "stream-json"), '"content":"red "', '"content":"green"')
@@ -113,6 +113,7 @@ class Gemini(Launched):
 
 class Llm(Agent):
     name, folder, dialects = "llm", "llm", ["chat", "responses", "messages"]
+    is_brief = True
     without = {"models": "the models of OpenAI's form come from its configuration"}
 
     def begin(self):
@@ -145,10 +146,10 @@ class Llm(Agent):
         self.says([self.program("llm"), "models"], f"anthropic/{model} (aliases: {model})")
 
     def text(self, model, dialect):
-        self.says(self.llm(model, dialect, "--no-stream", PROMPT), "red green")
+        self.says(self.llm(model, dialect, "--no-stream", PROMPT), WORDS)
 
     def stream(self, model, dialect):
-        self.says(self.llm(model, dialect, PROMPT), "red green")
+        self.says(self.llm(model, dialect, PROMPT), WORDS)
 
     def tools(self, model, dialect):
         function = "def get_weather(city: str) -> str:\n    return 'marker-4711 in ' + city"
@@ -167,6 +168,7 @@ class Llm(Agent):
 
 class Aider(Agent):
     name, folder, dialects = "aider", "aider", ["chat", "messages"]
+    is_brief = True
     without = {"models": "never asks for the list", "tools": "edits by text, without tools"}
 
     def begin(self):
@@ -187,10 +189,10 @@ class Aider(Agent):
                 "--no-show-release-notes", "--no-pretty", "--edit-format", "ask", "--message", *args]
 
     def text(self, model, dialect):
-        self.says(self.aider(model, dialect, PROMPT, "--no-stream"), "red green")
+        self.says(self.aider(model, dialect, PROMPT, "--no-stream"), WORDS)
 
     def stream(self, model, dialect):
-        self.says(self.aider(model, dialect, PROMPT, "--stream"), "red green")
+        self.says(self.aider(model, dialect, PROMPT, "--stream"), WORDS)
 
     def image(self, model, dialect):
         self.says(self.aider(model, dialect, PROMPT, "picture.png"), "Saw image/png of 70 bytes.")
@@ -218,7 +220,7 @@ class Continue(Agent):
         return [self.program("cn"), "--config", path, "-p", *args]
 
     def text(self, model, dialect):
-        self.says(self.cn(model, dialect, PROMPT), "red green")
+        self.says(self.cn(model, dialect, PROMPT), WORDS)
 
     def tools(self, model, dialect):
         self.says(self.cn(model, dialect, f"USE-TOOL {self.work}/note.txt", "--auto"), "The tool said", MARK)

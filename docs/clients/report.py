@@ -11,6 +11,8 @@ HEAD = """\
 What `docs/clients/run` showed: the clients below, unmodified, at these versions, against `maestro serve` (the
 agents behind `maestro launch`), with every vendor's server scripted on this machine. `docs/clients/run --check`
 runs it again and fails if this page would change. No client could reach any other machine.
+`docs/clients/run --real URL` asks a real model instead, in all texts and streams of the clients whose prompts a
+small one can hold, and compares what the client shows with what the model said.
 
 A row is what the client speaks and who answers: `openai` (Responses), `anthropic`, `gemini`, and `lab`, an
 OpenAI-compatible server (Chat Completions).

@@ -4,6 +4,7 @@ import json
 import select
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)
         query = parse_qs(url.query)
+        if url.path == "/said":
+            return self.json(200, self.server.said)
         if url.path in ("/gone", "/come"):
             return self.json(200, self.server.wait(url.path[1:], query["model"][0]))
         provider = url.path.split("/")[1]
@@ -50,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path, model = urlsplit(self.path).path, body.get("model", "")
+        if self.server.real and path.startswith("/lab/") and path.endswith("/chat/completions"):
+            return self.relay(body)
         asked = Asked()
         if ":" in path.rpartition("/")[2]:
             model, _, action = path.rpartition("/models/")[2].partition(":")
@@ -79,6 +84,25 @@ class Handler(BaseHTTPRequestHandler):
                 self.event(*event)
             return self.chunk(b"")
         self.json(200, whole(model, decided))
+
+    def relay(self, body):
+        """Lets the real server answer, in a few words, and keeps what it said."""
+        body["max_tokens"] = 24
+        asked = urllib.request.Request(f"{self.server.real}/chat/completions", json.dumps(body).encode(),
+                                       {"content-type": "application/json"})
+        self.server.said = ""
+        with urllib.request.urlopen(asked, timeout=100) as answer:
+            if not body.get("stream"):
+                whole = json.load(answer)
+                self.server.said = whole["choices"][0]["message"]["content"]
+                return self.json(200, whole)
+            self.begin()
+            for line in answer:
+                if line.startswith(b"data: {"):
+                    choices = json.loads(line[6:])["choices"]
+                    self.server.said += "".join(one["delta"].get("content") or "" for one in choices)
+                self.chunk(line)
+        self.chunk(b"")
 
     def hang(self, model, write):
         """Begins an answer, and says nothing more until the client goes away."""
@@ -122,10 +146,12 @@ class Upstream(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, log=None):
+    def __init__(self, log=None, real=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.changed, self.hangs, self.log = threading.Condition(), {}, log
+        # A server of OpenAI's form that answers in the place of `lab`, and its last words.
+        self.real, self.said = real, "".join(TEXT)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):

@@ -56,7 +56,7 @@ async function cancel() {
 }
 
 await p.tried("gemini", "models", listed);
-await p.tried("gemini", "text", async () => p.same((await ask()).text, "red green"));
+await p.tried("gemini", "text", async () => p.words((await ask()).text));
 await p.tried("gemini", "stream", () => p.inPieces(pieces()));
 await p.tried("gemini", "tools", tools);
 await p.tried("gemini", "image", image);

@@ -89,14 +89,14 @@ async function responseCancel() {
 }
 
 await p.tried("chat", "models", listed);
-await p.tried("chat", "text", async () => p.same((await chat()).choices[0].message.content, "red green"));
+await p.tried("chat", "text", async () => p.words((await chat()).choices[0].message.content));
 await p.tried("chat", "stream", () => p.inPieces(chatPieces()));
 await p.tried("chat", "tools", chatTools);
 await p.tried("chat", "image", chatImage);
 await p.tried("chat", "error", () => failures((model) => chat({ model })));
 await p.tried("chat", "cancel", chatCancel);
 await p.tried("responses", "models", listed);
-await p.tried("responses", "text", async () => p.same((await respond()).output_text, "red green"));
+await p.tried("responses", "text", async () => p.words((await respond()).output_text));
 await p.tried("responses", "stream", () => p.inPieces(deltas()));
 await p.tried("responses", "tools", responseTools);
 await p.tried("responses", "image", responseImage);

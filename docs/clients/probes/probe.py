@@ -2,11 +2,14 @@
 
 import base64
 import json
+import os
 import sys
 import time
 import urllib.request
 
 URL, UPSTREAM, PROVIDER = sys.argv[1:4]
+# A real model answers, which neither calls tools nor fails when it is told to.
+REAL = "MATRIX_REAL" in os.environ
 PROMPT = "Say the two words."
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -37,10 +40,26 @@ def holds(found, expected):
         raise AssertionError(f"expected {expected!r} in {str(found)[:200]!r}")
 
 
+def words(found):
+    """What the client was told must be what the upstream said."""
+    with urllib.request.urlopen(f"{UPSTREAM}/said", timeout=30) as answer:
+        said = json.load(answer)
+    if not said:
+        raise AssertionError("the upstream was not asked")
+    # Some clients leave out an answer's last line break.
+    same(found.strip(), said.strip())
+
+
+def spent(usage, name, expected):
+    """What was used must be what the upstream said; a real server may not say it of a stream."""
+    if not REAL:
+        same(getattr(usage, name), expected)
+
+
 def in_pieces(pieces):
     """The upstream says two pieces; a client that gets one was made to wait for both."""
     pieces = [piece for piece in pieces if piece]
-    same("".join(pieces), "red green")
+    words("".join(pieces))
     if len(pieces) < 2:
         raise AssertionError("came in one piece")
 
@@ -95,6 +114,8 @@ def fails(ask, name, message):
 
 def tried(dialect, op, work):
     """Tries one thing. What the gateway refuses with a reason is told as such."""
+    if REAL and op not in ("text", "stream"):
+        return
     try:
         work()
         status, note = "ok", ""
@@ -108,4 +129,6 @@ def tried(dialect, op, work):
 
 
 def cannot(dialect, op, why):
+    if REAL:
+        return
     print(json.dumps({"dialect": dialect, "op": op, "status": "n/a", "note": why}), flush=True)

@@ -23,7 +23,7 @@ def chat_pieces(name=model()):
 
 def chat_usage():
     chunks = list(chat(stream=True, stream_options={"include_usage": True}))
-    same(chunks[-1].usage.total_tokens, 19)
+    spent(chunks[-1].usage, "total_tokens", 19)
     in_pieces(chat_pieces())
 
 
@@ -83,7 +83,7 @@ def deltas(stream):
 def response_stream():
     with client.responses.stream(model=model(), input=PROMPT) as stream:
         in_pieces(list(deltas(stream)))
-        same(stream.get_final_response().usage.total_tokens, 19)
+        spent(stream.get_final_response().usage, "total_tokens", 19)
 
 
 def response_tools():
@@ -124,14 +124,14 @@ def response_cancel():
 
 
 tried("chat", "models", listed)
-tried("chat", "text", lambda: same(chat().choices[0].message.content, "red green"))
+tried("chat", "text", lambda: words(chat().choices[0].message.content))
 tried("chat", "stream", chat_usage)
 tried("chat", "tools", chat_tools)
 tried("chat", "image", chat_image)
 tried("chat", "error", chat_error)
 tried("chat", "cancel", chat_cancel)
 tried("responses", "models", listed)
-tried("responses", "text", lambda: same(respond().output_text, "red green"))
+tried("responses", "text", lambda: words(respond().output_text))
 tried("responses", "stream", response_stream)
 tried("responses", "tools", response_tools)
 tried("responses", "image", response_image)
