@@ -137,18 +137,22 @@ impl Kind {
 
 /// Finds what `messages` and this rest of a place name in a client's body.
 fn part_in(body: &Value, request: &ChatRequest, rest: &str) -> Option<String> {
-    let (message, part) = (index(rest)?, index(rest.split_once(".parts")?.1)?);
-    let asked = request.messages.get(message)?.parts.get(part)?;
+    let mut indices = rest.split(".parts").map(index);
+    let message = request.messages.get(indices.next()??)?;
+    let outer = message.parts.get(indices.next()??)?;
+    let asked = match (indices.next().flatten(), &outer.content) {
+        (Some(inner), Content::ToolResult(result)) => result.parts.get(inner)?,
+        _ => outer,
+    };
     let kind = Kind::of(asked)?;
     let all = request.messages.iter().flat_map(|message| &message.parts);
-    let same =
-        |parts: &[ContentPart]| parts.iter().filter(|part| Kind::of(part) == Some(kind)).count();
-    let before =
-        all.take_while(|part| !std::ptr::eq(*part, asked)).map(|part| match &part.content {
-            Content::ToolResult(result) => same(&result.parts),
-            _ => same(std::slice::from_ref(part)),
-        });
-    let nth = before.sum();
+    // A tool's answer is known by what it holds.
+    let each = all.flat_map(|part| match &part.content {
+        Content::ToolResult(result) => &result.parts[..],
+        _ => std::slice::from_ref(part),
+    });
+    let before = each.take_while(|part| !std::ptr::eq(*part, asked));
+    let nth = before.filter(|part| Kind::of(part) == Some(kind)).count();
     let mut found = Vec::new();
     for name in
         ["system", "systemInstruction", "system_instruction", "messages", "input", "contents"]
@@ -226,6 +230,8 @@ mod tests {
             fields(openai_chat::DIALECT, &body, &places),
             ["messages[3].content[1]", "tools[1]", "function_call", "messages", "top_k"]
         );
+        let held = "messages[2].parts[0].parts[0]";
+        assert_eq!(fields(openai_chat::DIALECT, &body, &[held]), ["messages[2].content[0]"]);
     }
 
     #[test]
@@ -266,11 +272,14 @@ mod tests {
                 {"role": "assistant", "content": [own]},
                 {"role": "user", "content": [{"type": "text", "text": "t"}, image]},
             ], "stop_sequences": ["x"]});
-        let places = ["messages[3].parts[1]", "messages[2].parts[0]", "stop", "response_format"];
+        let held = "messages[1].parts[0].parts[0]";
+        let places =
+            ["messages[3].parts[1]", held, "messages[2].parts[0]", "stop", "response_format"];
         assert_eq!(
             fields(anthropic_messages::DIALECT, &body, &places),
             [
                 "messages[2].content[1]",
+                "messages[0].content[0].content[0]",
                 "messages[1].content[0]",
                 "stop_sequences",
                 "output_config.format"

@@ -137,6 +137,16 @@ fn what_a_provider_cannot_do_is_refused_by_the_clients_own_field() {
             "messages[0].content[0]",
         ),
         (
+            Vendor::Messages,
+            json!({"messages": [
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t", "content": [
+                        {"type": "image", "source": source}]}]}]}),
+            "messages[1].content[0].content[0]",
+        ),
+        (
             Vendor::Gemini,
             json!({"contents": [{"role": "user", "parts": [{"text": "t"}, inline]}]}),
             "contents[0].parts[1]",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use plugin_api::{
     capability::{Capability, Feature},
-    chat::{ChatRequest, Content, ResponseFormat, ToolDefinition},
+    chat::{ChatRequest, Content, ContentPart, ResponseFormat, ToolDefinition},
     event::ChatEvent,
     operation::{EmbedRequest, Embeddings, Operation, Reply},
 };
@@ -320,14 +320,23 @@ fn understands(provider: &Provider, chosen: &Chosen, request: &ChatRequest) -> R
     needs(structured.then_some(Feature::StructuredOutput), &|| "response_format".to_owned())?;
     for (at, message) in request.messages.iter().enumerate() {
         for (nth, part) in message.parts.iter().enumerate() {
-            let feature = match part.content {
-                Content::Image(_) => Some(Feature::Images),
-                Content::Audio(_) => Some(Feature::Audio),
-                Content::File(_) => Some(Feature::Files),
-                _ => None,
-            };
-            needs(feature, &|| format!("messages[{at}].parts[{nth}]"))?;
+            needs(medium(part), &|| format!("messages[{at}].parts[{nth}]"))?;
+            let Content::ToolResult(result) = &part.content else { continue };
+            for (inner, part) in result.parts.iter().enumerate() {
+                let place = || format!("messages[{at}].parts[{nth}].parts[{inner}]");
+                needs(medium(part), &place)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Returns what a provider needs to understand a part, if not text.
+fn medium(part: &ContentPart) -> Option<Feature> {
+    match part.content {
+        Content::Image(_) => Some(Feature::Images),
+        Content::Audio(_) => Some(Feature::Audio),
+        Content::File(_) => Some(Feature::Files),
+        _ => None,
+    }
 }
