@@ -5,9 +5,15 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a process may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A child process that printed where it listens. It ends when this is dropped.
 pub(crate) struct Listening {
@@ -55,8 +61,14 @@ impl Drop for Listening {
     }
 }
 
+/// Asks a process to end, so that one which counts its work can write that down; ends it if it does not.
 fn end(child: &mut Child) {
-    // It may have ended by itself.
+    // It may have ended by itself: then there is nobody to ask, to wait for or to end.
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    let asked = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
     let _ = child.kill();
     let _ = child.wait();
 }

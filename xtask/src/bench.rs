@@ -19,7 +19,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub(crate) use self::plugins::plugins;
-use crate::{dist, run};
+use crate::{
+    dist::{self, Build},
+    run,
+};
 
 /// Plugins that discovery is measured with.
 const PLUGINS: usize = 100;
@@ -32,7 +35,7 @@ const EVENTS: usize = 200_000;
 
 /// Runs all benchmarks and prints the table.
 pub(crate) fn bench() -> Result<()> {
-    let built = dist::dist()?;
+    let built = dist::dist(Build::Plain)?;
     run::cargo(&["build", "--release", "--package", "host", "--example", "discovery"])?;
     run::cargo(&["bench", "--package", "host", "--bench", "budgets", "--", "--noplot"])?;
     run::cargo(&["bench", "--package", "host", "--bench", "worker"])?;
@@ -51,8 +54,8 @@ pub(crate) fn bench() -> Result<()> {
 }
 
 /// Builds the gateway and what it is compared with, and compares them; its own program prints the table.
-pub(crate) fn gateway(options: &[&str]) -> Result<()> {
-    let built = dist::dist()?;
+pub(crate) fn gateway(build: Build, options: &[&str]) -> Result<()> {
+    let built = dist::dist(build)?;
     run::cargo(&["build", "--release", "--package", "gateway-bench"])?;
     let program = run::target().join("release/gateway-bench");
     run::command(Command::new(program).arg("--program").arg(built.program).args(options))

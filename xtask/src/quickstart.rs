@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    dist::{self, Dist},
+    dist::{self, Build, Dist},
     run,
     upstream::Upstream,
 };
@@ -32,7 +32,7 @@ struct Proof<'a> {
 /// Builds into `dist/` and proves it.
 pub(crate) fn quickstart() -> Result<()> {
     heading("Build");
-    let dist = dist::dist_with(&["shout"])?;
+    let dist = dist::dist_with(&["shout"], Build::Plain)?;
 
     let temporary = tempfile::Builder::new().prefix("maestro-quickstart-").tempdir()?;
     let home = temporary.path();

@@ -26,14 +26,19 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
 
 /// Runs cargo in the workspace and returns what it printed on stdout.
 pub(crate) fn output_of_cargo(arguments: &[&str]) -> Result<String> {
-    let mut command = cargo_command();
-    let output = command.args(arguments).stderr(Stdio::inherit()).output();
+    output(cargo_command().args(arguments))
+}
+
+/// Runs a command to its end and returns what it printed on stdout.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("failed to run {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed: {}", output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn cargo_command() -> Command {
+/// Returns cargo, to be run in the workspace.
+pub(crate) fn cargo_command() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root());

@@ -27,7 +27,7 @@ const ROUNDS: usize = 7;
 
 /// Builds, measures, and prints a table of Markdown.
 pub(crate) fn plugins() -> Result<()> {
-    let dist = dist::dist()?;
+    let dist = dist::dist(dist::Build::Plain)?;
     run::cargo(&["build", "--release", "--package", "host", "--example", "discovery"])?;
     let mut table = Table::default();
     let found = discovery()?;
