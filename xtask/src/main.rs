@@ -49,7 +49,8 @@ fn chore(arguments: &[String]) -> Result<()> {
         ["dist"] => dist::dist(Build::Plain).map(drop),
         ["dist", "--profiled"] => dist::dist(Build::Profiled).map(drop),
         ["install", "--prefix", prefix] => dist::install(prefix.as_ref(), Build::Plain),
-        ["install", "--profiled", "--prefix", prefix] => {
+        ["install", "--profiled", "--prefix", prefix]
+        | ["install", "--prefix", prefix, "--profiled"] => {
             dist::install(prefix.as_ref(), Build::Profiled)
         }
         ["rules"] => rules::rules(),
