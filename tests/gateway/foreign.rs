@@ -6,7 +6,7 @@ use super::{
     client::Gateway,
     vendors::{Answer, Vendor, home},
 };
-use crate::upstream::Upstream;
+use crate::upstream::{Gate, Reply, Upstream};
 
 /// The vendor answers every question that it can read; returns what it was sent last.
 fn upstream() -> Upstream {
@@ -59,6 +59,57 @@ fn what_another_vendor_cannot_read_is_named_and_not_sent() {
             let sent = upstream.requests().pop().unwrap().json();
             assert!(sent.get(word).is_none(), "{client:?} {vendor:?} {sent}");
         }
+    }
+}
+
+#[test]
+fn a_head_that_cannot_wait_names_what_was_left_out() {
+    let gate = Gate::new();
+    let hold = gate.clone();
+    let upstream = Upstream::start(move |request| match Vendor::asked(request).0 {
+        // Says nothing until its client hears a sign of life, and then nothing more.
+        Vendor::Chat => Reply::nothing().wait(&hold).close(),
+        vendor => vendor.reply(&Answer { text: "red", ..Answer::default() }, true),
+    });
+    let more = "[serve]\nheartbeat_ms = 20\n[aliases]\nboth = [\"lab/m\", \"goo/m\"]\n";
+    let test = home(&upstream, more);
+    let gateway = Gateway::start(&test);
+    // Nobody else reads the first; the second one has no field at Gemini's alone.
+    let more =
+        json!({"stream": true, "context_management": {"edits": []}, "metadata": {"user_id": "u"}});
+    let body = question(Vendor::Messages, "both", &more).to_string();
+    let mut client = gateway.send("POST", "/v1/messages", &[], body);
+    client.read_until(": maestro");
+    gate.open();
+    let answer = client.finish();
+    let dropped = answer.header("x-maestro-dropped");
+    assert!(dropped.contains("context_management") && !dropped.contains("user"), "{dropped}");
+    assert!(
+        answer.body.contains("\n: x-maestro-dropped: `user` has no field here\n\n"),
+        "{answer:?}"
+    );
+    assert!(!answer.body.contains("`context_management`"), "told once: {answer:?}");
+    assert!(answer.body.contains("red"), "{answer:?}");
+}
+
+#[test]
+fn what_an_answer_loses_on_its_way_is_named_in_a_comment() {
+    let call = json!({"index": 0, "id": "c", "type": "function", "function": {"arguments": "{}"}});
+    let said = |delta: &Value| json!({"choices": [{"index": 0, "delta": delta}]}).to_string();
+    let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    let reply = Reply::sse()
+        .event(&said(&json!({"content": "red"})))
+        .event(&said(&json!({"tool_calls": [call]})))
+        .event(&end.to_string())
+        .event("[DONE]");
+    let upstream = Upstream::always(reply);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    for client in [Vendor::Responses, Vendor::Messages] {
+        let body = question(client, "lab/m", &json!({"stream": true})).to_string();
+        let answer = gateway.post(&client.path("lab/m", true), body);
+        let comment = "\n: x-maestro-dropped: a tool call without a name was dropped\n\n";
+        assert!(answer.body.contains(comment), "{client:?} {answer:?}");
     }
 }
 

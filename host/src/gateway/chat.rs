@@ -1,5 +1,7 @@
 //! Chats: from a client's request to the first thing that is said, over as many targets as it takes.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::{Bytes, BytesMut};
 use dialects::{Loss, RequestError};
 use http::{HeaderName, HeaderValue, Response};
@@ -35,6 +37,39 @@ pub(super) struct Opened {
     pub(super) way: Way,
     /// Who answers: `provider:session@auth/model`.
     pub(super) served: String,
+}
+
+impl Opened {
+    /// Lists what of the request the provider will not see.
+    pub(super) fn dropped(&self) -> Vec<String> {
+        let losses = match &self.way {
+            Way::Translated { losses, .. } => &losses[..],
+            Way::Passed { .. } => &[],
+        };
+        let warnings = self.first.iter().filter_map(warning);
+        losses.iter().map(ToString::to_string).chain(warnings).collect()
+    }
+}
+
+/// What is known to be left out before an answer has begun, for a client that cannot wait so long: of
+/// the target that is being asked.
+#[derive(Clone, Default)]
+struct LeftOut(Arc<Mutex<Vec<String>>>);
+
+impl LeftOut {
+    fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Begins anew, with another target.
+    fn begin(&self, losses: &[Loss]) {
+        let list = losses.iter().map(ToString::to_string).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = list;
+    }
+
+    fn add(&self, warning: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
 }
 
 /// How an answer gets to the client.
@@ -81,20 +116,21 @@ impl Gateway {
         if question.stream {
             return self.streamed(call, question, head, targets, record).await;
         }
-        let opened = open(&self.maestro, question, targets, call).await?;
+        let opened = open(&self.maestro, question, targets, call, &LeftOut::default()).await?;
         record.served(&opened.served);
+        let mut dropped = opened.dropped();
         let Opened { mut stream, first, way, served } = opened;
         match way {
-            Way::Translated { manner, losses } => {
+            Way::Translated { manner, .. } => {
                 let mut transcript = Transcript::of(&first);
+                let told = transcript.warnings.len();
                 while let Some(event) = stream.next().await {
                     transcript.push(&event?);
                 }
                 record.used(&transcript.usage);
                 let mut response = Body::json(manner.whole(&transcript, &head));
-                let losses = losses.iter().map(ToString::to_string);
-                let dropped = losses.chain(transcript.warnings.iter().cloned());
-                tell(&mut response, &served, dropped);
+                dropped.extend(transcript.warnings.drain(told..));
+                tell(&mut response, Some(&served), &dropped);
                 Ok(response)
             }
             Way::Passed { headers, piece } => {
@@ -105,7 +141,7 @@ impl Gateway {
                     }
                 }
                 let mut response = Body::json(body);
-                tell(&mut response, &served, first.iter().filter_map(warning));
+                tell(&mut response, Some(&served), &dropped);
                 pass_headers(&headers, &mut response);
                 Ok(response)
             }
@@ -122,7 +158,9 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let (maestro, client) = (self.maestro.clone(), call.clone());
         let manner = question.form.manner();
-        let opening = async move { open(&maestro, question, targets, &client).await };
+        let left_out = LeftOut::default();
+        let noted = left_out.clone();
+        let opening = async move { open(&maestro, question, targets, &client, &noted).await };
         let mut opening = Box::pin(opening);
         let patience = std::time::Duration::from_millis(self.settings.heartbeat_ms);
         let content_type = manner.stream_type();
@@ -132,25 +170,24 @@ impl Gateway {
         // gets its head, so that signs of life can follow.
         let Ok(opened) = tokio::time::timeout(patience, &mut opening).await else {
             let stage = stream::Stage::Opening(opening);
-            let pieces = stream::pieces(stage, manner, head, patience, log);
-            return Ok(Body::stream(pieces, content_type));
+            let dropped = left_out.list();
+            let pieces = stream::pieces(stage, manner, head, patience, log, dropped.clone());
+            let mut response = Body::stream(pieces, content_type);
+            tell(&mut response, None, &dropped);
+            return Ok(response);
         };
         let opened = opened?;
         record.served(&opened.served);
         let served = opened.served.clone();
-        let mut dropped: Vec<String> = Vec::new();
-        let mut passed = None;
-        match &opened.way {
-            Way::Translated { losses, .. } => {
-                dropped.extend(losses.iter().map(ToString::to_string));
-            }
-            Way::Passed { headers, .. } => passed = Some(headers.clone()),
-        }
-        dropped.extend(opened.first.iter().filter_map(warning));
+        let dropped = opened.dropped();
+        let passed = match &opened.way {
+            Way::Translated { .. } => None,
+            Way::Passed { headers, .. } => Some(headers.clone()),
+        };
         let stage = stream::Stage::Begun(opened);
-        let pieces = stream::pieces(stage, manner, head, patience, log);
+        let pieces = stream::pieces(stage, manner, head, patience, log, dropped.clone());
         let mut response = Body::stream(pieces, content_type);
-        tell(&mut response, &served, dropped.into_iter());
+        tell(&mut response, Some(&served), &dropped);
         if let Some(headers) = passed {
             pass_headers(&headers, &mut response);
         }
@@ -202,6 +239,7 @@ async fn open(
     mut question: Question,
     targets: Vec<Target>,
     call: &Call,
+    left_out: &LeftOut,
 ) -> Result<Opened, Refusal> {
     let mut asked = None;
     let last = targets.len().saturating_sub(1);
@@ -211,7 +249,8 @@ async fn open(
         if tried.rules_out(&target.stop) {
             continue;
         }
-        match begin(maestro, &mut question, &mut asked, at == last, &target, call).await {
+        let is_last = at == last;
+        match begin(maestro, &mut question, &mut asked, is_last, &target, call, left_out).await {
             Ok(opened) => return Ok(opened),
             // Another target may understand it as it is.
             Err(Failed::Unread(error)) => failure = Some(Refusal::from(error)),
@@ -246,13 +285,15 @@ async fn begin(
     is_last: bool,
     target: &Target,
     call: &Call,
+    left_out: &LeftOut,
 ) -> Result<Opened, Failed> {
+    left_out.begin(&[]);
     let counted = call.client.as_ref().is_some_and(|client| client.is_counted());
     if question.may_pass() && !(counted && question.hides_usage()) {
         let (request, native) = question.native(is_last);
         let stream = maestro.pass_chat(target.model(), request, native, target.call()).await;
         if let Some(mut stream) = stream.map_err(Failed::from)? {
-            match first(&mut stream, target, call).await {
+            match first(&mut stream, target, call, left_out).await {
                 Ok(begun) => return passed(stream, begun, question, target),
                 Err(error) if declined(&error) => {}
                 Err(error) => {
@@ -271,9 +312,10 @@ async fn begin(
     let foreign = dialects::leave_foreign(&mut request, call.dialect.as_str(), &spoken);
     let mut losses = asked.losses.clone();
     losses.extend(foreign.map_err(Failed::Unread)?);
+    left_out.begin(&losses);
     let stream = maestro.stream_chat(target.model(), request, target.call()).await;
     let mut stream = stream.map_err(Failed::from)?;
-    let begun = first(&mut stream, target, call).await.map_err(Failed::from)?;
+    let begun = first(&mut stream, target, call, left_out).await.map_err(Failed::from)?;
     let way = Way::Translated { manner: asked.manner.clone(), losses };
     Ok(opened(stream, begun.events, way, target))
 }
@@ -288,7 +330,12 @@ struct Begun {
 
 /// Waits until something is said: until then a failure is told with a status, or another target is
 /// tried.
-async fn first(stream: &mut ChatStream, target: &Target, call: &Call) -> Result<Begun, Error> {
+async fn first(
+    stream: &mut ChatStream,
+    target: &Target,
+    call: &Call,
+    left_out: &LeftOut,
+) -> Result<Begun, Error> {
     let (provider, model) = (&target.model().provider, &target.model().model);
     // Nothing is sent before the stream is asked for its first event.
     let session = stream.session().map(str::to_owned);
@@ -305,6 +352,9 @@ async fn first(stream: &mut ChatStream, target: &Target, call: &Call) -> Result<
                 break;
             }
             Delivery::Event(event) => {
+                if let ChatEvent::Warning { message } = &event {
+                    left_out.add(message.clone());
+                }
                 let says = event.is_content() || matches!(event, ChatEvent::Finish { .. });
                 begun.events.push(event);
                 // Of what is passed on the bytes follow their events.
@@ -424,27 +474,31 @@ fn warning(event: &ChatEvent) -> Option<String> {
     }
 }
 
-/// Says in headers who answered and what was left out.
-pub(super) fn tell(
-    response: &mut Response<Body>,
-    served: &str,
-    dropped: impl Iterator<Item = String>,
-) {
+/// Says in headers who answered, if that is known, and what was left out.
+pub(super) fn tell(response: &mut Response<Body>, served: Option<&str>, dropped: &[String]) {
     let headers = response.headers_mut();
-    if let Some(value) = header_value(served) {
+    if let Some(value) = served.and_then(header_value) {
         headers.insert(HeaderName::from_static("x-maestro-served"), value);
     }
-    let dropped: Vec<String> = dropped.collect();
     if let Some(value) = header_value(&dropped.join("; ")).filter(|_| !dropped.is_empty()) {
-        headers.insert(HeaderName::from_static("x-maestro-dropped"), value);
+        headers.insert(HeaderName::from_static(DROPPED), value);
     }
 }
 
-/// Makes a header's value of any text: what no header may hold becomes `?`, and long ones end.
+/// The header that names what was left out; what turns out later is told in comments of the same name.
+pub(super) const DROPPED: &str = "x-maestro-dropped";
+
+/// Makes a header's value of any text.
 fn header_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(one_line(text)).ok()
+}
+
+/// Makes a line of any text that a header and a comment may hold: what they may not becomes `?`, and
+/// long ones end.
+pub(super) fn one_line(text: &str) -> String {
     let fits = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
     let text: String = text.chars().take(MAX_HEADER).map(fits).collect();
-    HeaderValue::try_from(text.trim()).ok()
+    text.trim().to_owned()
 }
 
 const MAX_HEADER: usize = 2000;

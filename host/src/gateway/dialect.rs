@@ -17,7 +17,10 @@ use plugin_api::{
     operation::{Model, TokenCount},
 };
 
-use super::kept::Shelf;
+use super::{
+    chat::{DROPPED, one_line},
+    kept::Shelf,
+};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -360,6 +363,16 @@ impl Encoder {
             // Google's own Python library takes a comment for broken JSON; an empty line it skips.
             Self::Gemini(_, google::Layout::Sse) => out.extend_from_slice(b"\r\n"),
             _ => out.extend_from_slice(COMMENT),
+        }
+    }
+
+    /// Names what was left out after the head had gone, in a comment; for a dialect without comments
+    /// the log has it.
+    pub(super) fn dropped(&self, what: &str, out: &mut Vec<u8>) {
+        let what = one_line(what);
+        match self {
+            Self::Gemini(..) => tracing::info!("not told to the client: {what}"),
+            _ => out.extend_from_slice(format!(": {DROPPED}: {what}\n\n").as_bytes()),
         }
     }
 }

@@ -68,13 +68,15 @@ impl Log {
     }
 }
 
-/// Makes the pieces of an answer. After a silence of `heartbeat` comes a sign of life.
+/// Makes the pieces of an answer. After a silence of `heartbeat` comes a sign of life. `told` is what
+/// the head says of what was left out: the rest follows in comments.
 pub(super) fn pieces(
     stage: Stage,
     manner: Manner,
     head: Head,
     heartbeat: Duration,
     log: Log,
+    told: Vec<String>,
 ) -> impl Stream<Item = Bytes> + Send {
     let pieces = Pieces {
         stage,
@@ -86,6 +88,7 @@ pub(super) fn pieces(
         begun: false,
         size: FIRST_PIECE,
         log,
+        told,
     };
     unfold(pieces, |mut pieces| async move { Some((pieces.next().await?, pieces)) })
 }
@@ -103,6 +106,8 @@ struct Pieces {
     /// How much room the next piece gets: what the last one took.
     size: usize,
     log: Log,
+    /// What the head says of what was left out.
+    told: Vec<String>,
 }
 
 impl Pieces {
@@ -123,11 +128,11 @@ impl Pieces {
                     },
                     () = &mut self.silence => self.sign_of_life(&mut out),
                 },
-                Stage::Begun(_) => {
-                    if let Some(piece) = self.begin(&mut out) {
-                        break piece;
-                    }
-                }
+                Stage::Begun(_) => match self.begin(&mut out) {
+                    Some(piece) if out.is_empty() => break piece,
+                    Some(piece) => out.extend_from_slice(&piece),
+                    None => {}
+                },
                 Stage::Answering(stream) => tokio::select! {
                     biased;
                     event = stream.next() => self.take(event, &mut out),
@@ -153,13 +158,20 @@ impl Pieces {
         let Stage::Begun(opened) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return None;
         };
+        for dropped in opened.dropped() {
+            if !self.told.contains(&dropped) {
+                self.encoder.dropped(&dropped, out);
+            }
+        }
         self.log.note(|told| told.served = Some(opened.served));
         match opened.way {
             Way::Translated { manner, .. } => {
                 self.encoder = manner.encoder(&self.head);
                 self.manner = manner;
                 self.stage = Stage::Answering(opened.stream);
-                for event in &opened.first {
+                // Of what was left out is told already.
+                let says = |event: &&ChatEvent| !matches!(event, ChatEvent::Warning { .. });
+                for event in opened.first.iter().filter(says) {
                     self.write(event, out);
                 }
                 self.batch(out);
@@ -246,8 +258,10 @@ impl Pieces {
     }
 
     fn write(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
-        if let ChatEvent::Usage(usage) = event {
-            self.log.note(|told| told.usage.update(usage));
+        match event {
+            ChatEvent::Usage(usage) => self.log.note(|told| told.usage.update(usage)),
+            ChatEvent::Warning { message } => return self.encoder.dropped(message, out),
+            _ => {}
         }
         let before = out.len();
         self.encoder.event(event, out);

@@ -107,6 +107,6 @@ fn answer(
     let served = served_by(session, model.provider.as_str(), &model.model);
     record.served(&served);
     let mut response = Body::json(body);
-    tell(&mut response, &served, std::iter::empty());
+    tell(&mut response, Some(&served), &[]);
     response
 }
