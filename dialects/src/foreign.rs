@@ -5,7 +5,10 @@
 //! mean something else: here they are named, and what becomes of them. Words that no vendor is known for
 //! stay: a client that writes them means the provider that it chose.
 
-use plugin_api::chat::{ChatRequest, ToolDefinition};
+use plugin_api::{
+    chat::{ChatRequest, ToolDefinition},
+    operation::EmbedRequest,
+};
 use serde_json::Value;
 
 use crate::{Loss, RequestError, anthropic_messages, gemini, openai_chat, openai_responses};
@@ -72,6 +75,23 @@ pub fn leave_foreign(
         }
     }
     Ok(losses)
+}
+
+/// Takes out of a request for vectors what only the format it was read in understands, as
+/// [`leave_foreign`] does for chats. Vectors come without any of it.
+#[must_use]
+pub fn leave_foreign_of_vectors(
+    request: &mut EmbedRequest,
+    from: &str,
+    to: &[String],
+) -> Vec<Loss> {
+    if to.is_empty() || to.iter().any(|to| is_of_one_vendor(from, to)) {
+        return Vec::new();
+    }
+    let task = request.task.take().map(|_| Loss::dropped("taskType", "has no field here"));
+    let options = std::mem::take(&mut request.options).into_keys();
+    let options = options.map(|name| Loss::dropped(name, "belongs to another vendor"));
+    task.into_iter().chain(options).collect()
 }
 
 fn is_of_one_vendor(one: &str, other: &str) -> bool {

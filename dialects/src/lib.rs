@@ -25,6 +25,6 @@ mod models;
 mod places;
 mod sound;
 
-pub use foreign::leave_foreign;
+pub use foreign::{leave_foreign, leave_foreign_of_vectors};
 pub use loss::{Encoded, Loss, RequestError};
 pub use places::client_field;

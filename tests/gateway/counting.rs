@@ -96,6 +96,41 @@ fn vectors_come_in_both_dialects_from_both_kinds_of_provider() {
 }
 
 #[test]
+fn what_only_one_vendor_knows_of_vectors_and_counts_reaches_it_alone() {
+    let upstream = Upstream::start(server);
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let openai = |model: &str| {
+        let body = json!({"model": model, "input": "a", "dimensions": 2, "input_type": "query"});
+        gateway.post("/v1/embeddings", body.to_string())
+    };
+    let google = |model: &str| {
+        let body =
+            json!({"content": {"parts": [{"text": "a"}]}, "taskType": "CLUSTERING", "title": "t"});
+        gateway.post(&format!("/v1beta/models/{model}:embedContent"), body.to_string())
+    };
+    let sent = || upstream.requests().pop().unwrap().json();
+
+    assert_eq!(openai("lab/m").header("x-maestro-dropped"), "");
+    assert_eq!((&sent()["input_type"], &sent()["dimensions"]), (&json!("query"), &json!(2)));
+    assert_eq!(google("goo/m").header("x-maestro-dropped"), "");
+    assert_eq!(sent()["requests"][0]["title"], "t");
+
+    let answer = openai("goo/m");
+    assert_eq!(answer.header("x-maestro-dropped"), "`input_type` belongs to another vendor");
+    assert!(!sent().to_string().contains("query"), "{}", sent());
+    let dropped = google("lab/m").header("x-maestro-dropped").to_owned();
+    assert!(dropped.contains("`taskType`") && dropped.contains("`title`"), "{dropped}");
+    assert_eq!(sent().get("title"), None);
+
+    let edits = json!({"edits": [{"type": "clear_thinking_20251015"}]});
+    let said = json!([{"role": "user", "content": "x"}]);
+    let body = json!({"model": "goo/m", "messages": said, "context_management": edits});
+    let answer = gateway.post("/v1/messages/count_tokens", body.to_string());
+    assert!(answer.header("x-maestro-dropped").contains("`context_management`"), "{answer:?}");
+}
+
+#[test]
 fn legacy_completions_are_answered_whole_and_as_a_stream() {
     let upstream = Upstream::start(server);
     let test = home(&upstream, "");

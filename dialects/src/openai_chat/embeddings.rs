@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error;
 use crate::{
     base64, failure,
+    fields::Fields,
     lenient::{Count, or_default},
     loss::RequestError,
 };
@@ -84,28 +85,33 @@ pub struct DecodedEmbed {
     pub base64: bool,
 }
 
-/// Reads a client's request for vectors.
+/// Reads a client's request for vectors. What is not known here goes to a server of the same format.
 ///
 /// # Errors
 ///
 /// Names the field at fault; arrays of tokens are refused, because they mean something to one model
 /// only.
 pub fn decode_request(body: &[u8]) -> Result<DecodedEmbed, RequestError> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| RequestError::new("", error.to_string()))?;
-    let model = value["model"].as_str().ok_or_else(|| RequestError::new("model", "is missing"))?;
-    let inputs = match &value["input"] {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(list) => list
+    let mut fields = Fields::of_body(body)?;
+    let model: String = fields.require("model")?;
+    let inputs = match fields.take("input")? {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(list)) => list
             .iter()
             .map(|item| item.as_str().map(str::to_owned))
             .collect::<Option<_>>()
-            .ok_or_else(|| RequestError::new("input", "tokens are not taken, only texts"))?,
-        _ => return Err(RequestError::new("input", "expected a text or an array of texts")),
+            .ok_or_else(|| fields.error("input", "tokens are not taken, only texts"))?,
+        _ => return Err(fields.error("input", "expected a text or an array of texts")),
     };
     let mut request = EmbedRequest::new(model, inputs);
-    request.dimensions = value["dimensions"].as_u64();
-    Ok(DecodedEmbed { request, base64: value["encoding_format"] == "base64" })
+    request.dimensions = fields.count("dimensions")?;
+    let base64 = match fields.take::<String>("encoding_format")?.as_deref() {
+        Some("base64") => true,
+        Some("float") | None => false,
+        Some(_) => return Err(fields.error("encoding_format", "expected `float` or `base64`")),
+    };
+    request.options = fields.rest().collect();
+    Ok(DecodedEmbed { request, base64 })
 }
 
 /// Writes vectors as OpenAI does.
@@ -217,6 +223,7 @@ mod tests {
     fn a_request_reads_back_as_it_was_written() {
         let mut request = EmbedRequest::new("m", vec!["a".into(), "b".into()]);
         request.dimensions = Some(2);
+        request.options.insert("input_type".into(), json!("query"));
         for base64 in [true, false] {
             let body = encode_request(&request, base64).unwrap();
             let decoded = decode_request(body.as_bytes().unwrap()).unwrap();
@@ -229,6 +236,8 @@ mod tests {
             (&br#"{"input":"x"}"#[..], "model"),
             (br#"{"model":"m"}"#, "input"),
             (br#"{"model":"m","input":[[1,2]]}"#, "input"),
+            (br#"{"model":"m","input":"x","dimensions":"many"}"#, "dimensions"),
+            (br#"{"model":"m","input":"x","encoding_format":"binary"}"#, "encoding_format"),
             (b"{", ""),
         ] {
             assert_eq!(decode_request(body).unwrap_err().field, field);

@@ -1,6 +1,6 @@
 //! What is answered in one piece: vectors and counts of tokens.
 
-use dialects::{gemini as google, leave_foreign, openai_chat};
+use dialects::{Loss, gemini as google, leave_foreign, leave_foreign_of_vectors, openai_chat};
 use http::Response;
 use plugin_api::{error::ErrorKind, event::Usage};
 
@@ -24,7 +24,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Body>, Refusal> {
         body::check(body)?;
-        let (request, base64) = match form {
+        let (mut request, base64) = match form {
             EmbedForm::OpenAi => {
                 let decoded = openai_chat::embeddings::decode_request(body)?;
                 (decoded.request, decoded.base64)
@@ -37,6 +37,8 @@ impl Gateway {
         record.model(&name);
         let target = self.one_target(call, &name).await?;
         record.reserve(call, target.model(), Estimate::of(body.len(), Some(0))).await?;
+        let spoken = self.maestro.dialects_of(target.model().provider.as_str());
+        let losses = leave_foreign_of_vectors(&mut request, call.dialect.as_str(), &spoken);
         let answered = self.maestro.embed(target.model(), request, target.call()).await;
         let Answered { value: embeddings, session, .. } = match answered {
             Ok(answered) => answered,
@@ -50,7 +52,7 @@ impl Gateway {
             EmbedForm::Gemini { batch: true, .. } => google::embeddings::encode(&embeddings),
             EmbedForm::Gemini { .. } => google::embeddings::encode_one(&embeddings),
         };
-        Ok(answer(body, session.as_deref(), &target, record))
+        Ok(answer(body, session.as_deref(), &losses, &target, record))
     }
 
     pub(super) async fn count_tokens(
@@ -68,10 +70,11 @@ impl Gateway {
         let target = self.one_target(call, request.model.as_str()).await?;
         // Vendors count for nothing, so nothing is reserved and the request costs nothing.
         let spoken = self.maestro.dialects_of(target.model().provider.as_str());
-        leave_foreign(&mut request, call.dialect.as_str(), &spoken)?;
+        let losses = leave_foreign(&mut request, call.dialect.as_str(), &spoken)?;
         match self.maestro.count_tokens(target.model(), request, target.call()).await {
             Ok(Answered { value, session, .. }) => {
-                Ok(answer(call.dialect.count(value), session.as_deref(), &target, record))
+                let body = call.dialect.count(value);
+                Ok(answer(body, session.as_deref(), &losses, &target, record))
             }
             Err(error) => Err(self.refusal(error, &target, call).await),
         }
@@ -100,6 +103,7 @@ impl Gateway {
 fn answer(
     body: Vec<u8>,
     session: Option<&str>,
+    losses: &[Loss],
     target: &Target,
     record: &mut Record,
 ) -> Response<Body> {
@@ -107,6 +111,7 @@ fn answer(
     let served = served_by(session, model.provider.as_str(), &model.model);
     record.served(&served);
     let mut response = Body::json(body);
-    tell(&mut response, Some(&served), &[]);
+    let dropped: Vec<String> = losses.iter().map(ToString::to_string).collect();
+    tell(&mut response, Some(&served), &dropped);
     response
 }
