@@ -1,7 +1,5 @@
 //! Chats: from a client's request to the first thing that is said, over as many targets as it takes.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::{Bytes, BytesMut};
 use dialects::{Loss, RequestError};
 use http::{HeaderName, HeaderValue, Response};
@@ -18,6 +16,7 @@ use super::{
     body::Body,
     dialect::{Asked, Head, Manner},
     failure::Refusal,
+    left_out::{LeftOut, tell, warning},
     question::Question,
     record::Record,
     stream::{self, Log},
@@ -48,27 +47,6 @@ impl Opened {
         };
         let warnings = self.first.iter().filter_map(warning);
         losses.iter().map(ToString::to_string).chain(warnings).collect()
-    }
-}
-
-/// What is known to be left out before an answer has begun, for a client that cannot wait so long: of
-/// the target that is being asked.
-#[derive(Clone, Default)]
-struct LeftOut(Arc<Mutex<Vec<String>>>);
-
-impl LeftOut {
-    fn list(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Begins anew, with another target.
-    fn begin(&self, losses: &[Loss]) {
-        let list = losses.iter().map(ToString::to_string).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = list;
-    }
-
-    fn add(&self, warning: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 }
 
@@ -467,42 +445,6 @@ pub(super) async fn with_nearest(
     }
 }
 
-fn warning(event: &ChatEvent) -> Option<String> {
-    match event {
-        ChatEvent::Warning { message } => Some(message.clone()),
-        _ => None,
-    }
-}
-
-/// Says in headers who answered, if that is known, and what was left out.
-pub(super) fn tell(response: &mut Response<Body>, served: Option<&str>, dropped: &[String]) {
-    let headers = response.headers_mut();
-    if let Some(value) = served.and_then(header_value) {
-        headers.insert(HeaderName::from_static("x-maestro-served"), value);
-    }
-    if let Some(value) = header_value(&dropped.join("; ")).filter(|_| !dropped.is_empty()) {
-        headers.insert(HeaderName::from_static(DROPPED), value);
-    }
-}
-
-/// The header that names what was left out; what turns out later is told in comments of the same name.
-pub(super) const DROPPED: &str = "x-maestro-dropped";
-
-/// Makes a header's value of any text.
-fn header_value(text: &str) -> Option<HeaderValue> {
-    HeaderValue::try_from(one_line(text)).ok()
-}
-
-/// Makes a line of any text that a header and a comment may hold: what they may not becomes `?`, and
-/// long ones end.
-pub(super) fn one_line(text: &str) -> String {
-    let fits = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    let text: String = text.chars().take(MAX_HEADER).map(fits).collect();
-    text.trim().to_owned()
-}
-
-const MAX_HEADER: usize = 2000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -514,11 +456,5 @@ mod tests {
         assert_eq!(served(Some("openai:work@api-key")), "openai:work@api-key/gpt");
         assert_eq!(served(Some("env:OPENAI_API_KEY")), "openai/gpt");
         assert_eq!(served(None), "openai/gpt");
-    }
-
-    #[test]
-    fn any_text_becomes_a_header() {
-        assert_eq!(header_value("a\r\nb: é").unwrap(), "a??b: ?");
-        assert_eq!(header_value(&"x".repeat(5000)).unwrap().len(), MAX_HEADER);
     }
 }

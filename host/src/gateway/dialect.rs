@@ -18,8 +18,8 @@ use plugin_api::{
 };
 
 use super::{
-    chat::{DROPPED, one_line},
     kept::Shelf,
+    left_out::{DROPPED, one_line},
 };
 
 /// What a client speaks.

@@ -1,9 +1,11 @@
 //! The gateway: clients that speak a vendor's dialect on one side, any provider on the other.
 //!
-//! Here live the server (`server`; `listener`, `lanes`, `tls` and `connection` below it), what a path means (`route`), who may call (`guard`, `auth`), the
-//! client's half of each dialect behind one seam (`dialect`), and the answers: `chat` and its
-//! `stream`, of a `question` that a provider may understand as it is (`relay`), `models`, `values` for what comes in one piece; `kept` is what clients may refer to. Here does *not* live anything about
-//! providers, sessions or the choice between them: that is the facade's, [`Maestro`].
+//! Here live the server (`server`; `listener`, `lanes`, `tls` and `connection` below it), what a path
+//! means (`route`), who may call (`guard`, `auth`), the client's half of each dialect behind one seam
+//! (`dialect`), and the answers: `chat` and its `stream`, of a `question` that a provider may understand
+//! as it is (`relay`), `models`, `values` for what comes in one piece; `left_out` names what did not get
+//! through, `kept` is what clients may refer to. Here does *not* live anything about providers, sessions
+//! or the choice between them: that is the facade's, [`Maestro`].
 //!
 //! Invariants: nothing of a client's credentials or connection reaches a provider, because requests
 //! upstream are made anew; a body is read whole under a cap and a deadline before anything is asked;
@@ -19,6 +21,7 @@ mod failure;
 mod guard;
 mod kept;
 mod lanes;
+mod left_out;
 mod listener;
 mod models;
 mod question;
