@@ -27,4 +27,4 @@ mod sound;
 
 pub use foreign::{leave_foreign, leave_foreign_of_vectors};
 pub use loss::{Encoded, Loss, RequestError};
-pub use places::client_field;
+pub use places::ClientFields;

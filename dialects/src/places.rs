@@ -2,63 +2,160 @@
 //!
 //! Providers know the neutral request alone and name its places (`messages[1].parts[0]`); clients are
 //! told of theirs (`input[0].content[2]`). Both hold the same things in the same order, so the third
-//! image of the one is the third of the other. Asked for only when a request is refused.
+//! image of the one is the third of the other. Asked for only when something is refused or left out.
 
-use plugin_api::chat::{ChatRequest, Content, ContentPart};
-use serde_json::{Map, Value};
+mod parts;
+
+use std::borrow::Cow;
+
+use plugin_api::chat::ChatRequest;
+use serde_json::Value;
 
 use crate::{anthropic_messages, gemini, openai_chat, openai_responses};
 
-/// Names the field of a client's body that a place of the neutral request was read from: the narrowest
-/// that is known, else the place itself.
-///
-/// `dialect` is the body's, `request` what was read from it; `place` is written as in
-/// [`Loss::field`](crate::Loss::field).
-#[must_use]
-pub fn client_field(dialect: &str, body: &[u8], request: &ChatRequest, place: &str) -> String {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let (head, rest) = place.split_at(place.find(['.', '[']).unwrap_or(place.len()));
-    let found = match head {
-        "messages" => part_in(&body, request, rest).or_else(|| {
-            let turns = TURNS.into_iter().find(|name| !body[name].is_null());
-            turns.map(str::to_owned)
-        }),
-        "tools" => index(rest).and_then(|at| tools(&body).into_iter().nth(at)),
-        "options" => rest.strip_prefix('.').map(str::to_owned),
-        setting => self::setting(dialect, &body, setting).map(str::to_owned),
-    };
-    found.unwrap_or_else(|| place.to_owned())
+/// A client's body beside what was read from it.
+#[derive(Debug)]
+pub struct ClientFields {
+    dialect: &'static str,
+    body: Value,
+    request: ChatRequest,
+    /// Where the things of each kind stand in the body.
+    parts: Vec<parts::Found>,
+}
+
+impl ClientFields {
+    /// `dialect` is the body's, `request` what was read from it.
+    #[must_use]
+    pub fn new(dialect: &'static str, body: &[u8], request: ChatRequest) -> Self {
+        let body = serde_json::from_slice(body).unwrap_or_default();
+        let parts = parts::list(&body);
+        Self { dialect, body, request, parts }
+    }
+
+    /// Names the field that a place of the neutral request was read from: the narrowest that is known,
+    /// else the place itself. A place is written as in [`Loss::field`](crate::Loss::field).
+    #[must_use]
+    pub fn name(&self, place: &str) -> String {
+        let (head, rest) = place.split_at(place.find(['.', '[']).unwrap_or(place.len()));
+        let found = match head {
+            "messages" => self.said(rest),
+            "tools" => self.tool(rest),
+            "options" => rest.strip_prefix('.').map(str::to_owned),
+            _ => self.setting(head, rest),
+        };
+        found.unwrap_or_else(|| place.to_owned())
+    }
+
+    /// Puts the client's field into a text that begins with a place between backticks, as a
+    /// [`Loss`](crate::Loss) is written; any other stays.
+    #[must_use]
+    pub fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let quoted = text.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+        let Some((place, rest)) = quoted else { return Cow::Borrowed(text) };
+        Cow::Owned(format!("`{}`{rest}", self.name(place)))
+    }
+
+    /// Names a message, a part of one, or a part of a tool's answer.
+    fn said(&self, rest: &str) -> Option<String> {
+        let coarse = || TURNS.into_iter().find(|name| !self.body[name].is_null());
+        let found = parts::find(&self.parts, &self.request, rest)
+            .map(|(place, member)| self.with_member(place, member));
+        found.or_else(|| coarse().map(str::to_owned))
+    }
+
+    fn tool(&self, rest: &str) -> Option<String> {
+        let (at, member) = parts::index(rest)?;
+        let place = tools(&self.body).into_iter().nth(at)?;
+        Some(self.with_member(place, member))
+    }
+
+    /// Adds to a part's place what the dialect calls a member of it; one that it does not have stays
+    /// unsaid.
+    fn with_member(&self, place: String, member: &str) -> String {
+        let own = match (self.dialect, member.strip_prefix('.').unwrap_or_default()) {
+            (anthropic_messages::DIALECT, "cache") => "cache_control",
+            (openai_chat::DIALECT, "cache") => "prompt_cache_breakpoint",
+            (anthropic_messages::DIALECT, "continuity") => "signature",
+            (gemini::DIALECT, "continuity") => "thoughtSignature",
+            (anthropic_messages::DIALECT, "citations") => "citations",
+            (openai_responses::DIALECT, "citations") => "annotations",
+            (_, "strict") => "strict",
+            // Of a tool: what one vendor alone gives it.
+            (_, member) if place.starts_with("tools") && self.has_member(&place, member) => member,
+            _ => return place,
+        };
+        format!("{place}.{own}")
+    }
+
+    fn has_member(&self, place: &str, member: &str) -> bool {
+        let pointer = place.replace(['[', '.'], "/").replace(']', "");
+        let tool = self.body.pointer(&format!("/{pointer}"));
+        tool.is_some_and(|tool| tool.get(member).is_some())
+    }
+
+    /// Returns what the dialect calls a setting; `None` where it is called the same.
+    fn setting(&self, name: &str, rest: &str) -> Option<String> {
+        let body = &self.body;
+        let has = |name: &str| !body[name].is_null();
+        let own = match (self.dialect, name) {
+            (openai_chat::DIALECT, "tool_choice") if !has("tool_choice") => "function_call",
+            (openai_chat::DIALECT, "reasoning") => "reasoning_effort",
+            (openai_chat::DIALECT, "max_output_tokens") if has("max_tokens") => "max_tokens",
+            (openai_chat::DIALECT, "max_output_tokens") => "max_completion_tokens",
+            (openai_chat::DIALECT | openai_responses::DIALECT, "cache_key") => "prompt_cache_key",
+            (openai_chat::DIALECT | openai_responses::DIALECT, "user")
+                if has("safety_identifier") =>
+            {
+                "safety_identifier"
+            }
+            (openai_responses::DIALECT, "response_format") => "text.format",
+            (openai_responses::DIALECT, "context") if has("conversation") => "conversation",
+            (openai_responses::DIALECT, "context") => "previous_response_id",
+            (anthropic_messages::DIALECT, "response_format") => "output_config.format",
+            (anthropic_messages::DIALECT, "stop") => "stop_sequences",
+            (anthropic_messages::DIALECT, "reasoning") if rest == ".effort" => {
+                "output_config.effort"
+            }
+            (anthropic_messages::DIALECT, "reasoning") => "thinking",
+            (anthropic_messages::DIALECT, "max_output_tokens") => "max_tokens",
+            (anthropic_messages::DIALECT, "user") => "metadata.user_id",
+            (anthropic_messages::DIALECT, "parallel_tool_calls") => {
+                "tool_choice.disable_parallel_tool_use"
+            }
+            (gemini::DIALECT, "response_format") => {
+                let config = ["generationConfig", "generation_config"].map(|name| &body[name]);
+                let has = |name: &str| config.iter().any(|config| !config[name].is_null());
+                match () {
+                    () if has("responseJsonSchema") => "generationConfig.responseJsonSchema",
+                    () if has("responseSchema") => "generationConfig.responseSchema",
+                    () => "generationConfig.responseMimeType",
+                }
+            }
+            (gemini::DIALECT, "tool_choice") => "toolConfig",
+            (gemini::DIALECT, "context") => "cachedContent",
+            (gemini::DIALECT, "metadata") => "labels",
+            (gemini::DIALECT, name) => GENERATION.iter().find(|(neutral, _)| *neutral == name)?.1,
+            _ => return None,
+        };
+        Some(own.to_owned())
+    }
 }
 
 /// The fields that hold what is said, the last turns last.
 const TURNS: [&str; 5] = ["messages", "input", "contents", "prompt", "system"];
 
-/// Returns what a dialect calls a setting; `None` where it is called the same.
-fn setting(dialect: &str, body: &Value, name: &str) -> Option<&'static str> {
-    Some(match (dialect, name) {
-        (openai_chat::DIALECT, "tool_choice") if body["tool_choice"].is_null() => "function_call",
-        (openai_chat::DIALECT, "reasoning") => "reasoning_effort",
-        (openai_responses::DIALECT, "response_format") => "text.format",
-        (openai_responses::DIALECT, "context") if !body["conversation"].is_null() => "conversation",
-        (openai_responses::DIALECT, "context") => "previous_response_id",
-        (anthropic_messages::DIALECT, "response_format") => "output_config.format",
-        (anthropic_messages::DIALECT, "stop") => "stop_sequences",
-        (anthropic_messages::DIALECT, "reasoning") => "thinking",
-        (gemini::DIALECT, "response_format") => {
-            let config = ["generationConfig", "generation_config"].map(|name| &body[name]);
-            let has = |name: &str| config.iter().any(|config| !config[name].is_null());
-            match () {
-                () if has("responseJsonSchema") => "generationConfig.responseJsonSchema",
-                () if has("responseSchema") => "generationConfig.responseSchema",
-                () => "generationConfig.responseMimeType",
-            }
-        }
-        (gemini::DIALECT, "stop") => "generationConfig.stopSequences",
-        (gemini::DIALECT, "tool_choice") => "toolConfig",
-        (gemini::DIALECT, "context") => "cachedContent",
-        _ => return None,
-    })
-}
+/// What Google's `generationConfig` calls the settings of a request.
+const GENERATION: [(&str, &str); 9] = [
+    ("stop", "generationConfig.stopSequences"),
+    ("reasoning", "generationConfig.thinkingConfig"),
+    ("max_output_tokens", "generationConfig.maxOutputTokens"),
+    ("temperature", "generationConfig.temperature"),
+    ("top_p", "generationConfig.topP"),
+    ("top_k", "generationConfig.topK"),
+    ("seed", "generationConfig.seed"),
+    ("presence_penalty", "generationConfig.presencePenalty"),
+    ("frequency_penalty", "generationConfig.frequencyPenalty"),
+];
 
 /// Lists the places of the tools, those in groups too, in every dialect's form.
 fn tools(body: &Value) -> Vec<String> {
@@ -79,116 +176,6 @@ fn tools(body: &Value) -> Vec<String> {
     places
 }
 
-/// What may be refused for what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Image,
-    Audio,
-    File,
-    /// A vendor's own block.
-    Own,
-}
-
-impl Kind {
-    fn of(part: &ContentPart) -> Option<Self> {
-        match part.content {
-            Content::Image(_) => Some(Self::Image),
-            Content::Audio(_) => Some(Self::Audio),
-            Content::File(_) => Some(Self::File),
-            Content::Opaque(_) => Some(Self::Own),
-            _ => None,
-        }
-    }
-
-    /// Reads what a part of a client's body is, in any of the dialects: they agree where their words
-    /// meet.
-    fn of_wire(part: &Map<String, Value>) -> Option<Self> {
-        let data = ["inlineData", "inline_data", "fileData", "file_data"];
-        if let Some(data) = data.into_iter().find_map(|name| part.get(name)?.as_object()) {
-            let kind = data.get("mimeType").or_else(|| data.get("mime_type"));
-            return match kind.and_then(Value::as_str).and_then(|kind| kind.split('/').next()) {
-                Some("image") => Some(Self::Image),
-                Some("audio") => Some(Self::Audio),
-                _ => Some(Self::File),
-            };
-        }
-        match part.get("type")?.as_str()? {
-            "image_url" | "input_image" | "image" => Some(Self::Image),
-            "input_audio" => Some(Self::Audio),
-            "file" | "input_file" | "document" => Some(Self::File),
-            "message"
-            | "text"
-            | "input_text"
-            | "output_text"
-            | "refusal"
-            | "thinking"
-            | "redacted_thinking"
-            | "reasoning"
-            | "tool_use"
-            | "tool_result"
-            | "function_call"
-            | "function_call_output"
-            | "custom_tool_call"
-            | "custom_tool_call_output" => None,
-            _ => Some(Self::Own),
-        }
-    }
-}
-
-/// Finds what `messages` and this rest of a place name in a client's body.
-fn part_in(body: &Value, request: &ChatRequest, rest: &str) -> Option<String> {
-    let mut indices = rest.split(".parts").map(index);
-    let message = request.messages.get(indices.next()??)?;
-    let outer = message.parts.get(indices.next()??)?;
-    let asked = match (indices.next().flatten(), &outer.content) {
-        (Some(inner), Content::ToolResult(result)) => result.parts.get(inner)?,
-        _ => outer,
-    };
-    let kind = Kind::of(asked)?;
-    let all = request.messages.iter().flat_map(|message| &message.parts);
-    // A tool's answer is known by what it holds.
-    let each = all.flat_map(|part| match &part.content {
-        Content::ToolResult(result) => &result.parts[..],
-        _ => std::slice::from_ref(part),
-    });
-    let before = each.take_while(|part| !std::ptr::eq(*part, asked));
-    let nth = before.filter(|part| Kind::of(part) == Some(kind)).count();
-    let mut found = Vec::new();
-    for name in
-        ["system", "systemInstruction", "system_instruction", "messages", "input", "contents"]
-    {
-        walk(&body[name], name, kind, &mut found);
-    }
-    found.into_iter().nth(nth)
-}
-
-/// Lists the places of all parts of a kind, in order.
-fn walk(value: &Value, place: &str, kind: Kind, found: &mut Vec<String>) {
-    match value {
-        Value::Array(list) => {
-            for (nth, value) in list.iter().enumerate() {
-                walk(value, &format!("{place}[{nth}]"), kind, found);
-            }
-        }
-        Value::Object(part) => {
-            if Kind::of_wire(part) == Some(kind) {
-                found.push(place.to_owned());
-            }
-            for name in ["content", "output", "parts", "functionResponse", "function_response"] {
-                if let Some(inner) = part.get(name) {
-                    walk(inner, &format!("{place}.{name}"), kind, found);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Reads the index that a place begins with: `[12]`.
-fn index(place: &str) -> Option<usize> {
-    place.strip_prefix('[')?.split_once(']')?.0.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -198,7 +185,8 @@ mod tests {
     const IMAGE: &str = "data:image/png;base64,AAAA";
 
     /// The field of each place, in a body that its dialect can read.
-    fn fields(dialect: &str, body: &Value, places: &[&str]) -> Vec<String> {
+    #[track_caller]
+    fn check(dialect: &'static str, body: &Value, fields: &[(&str, &str)]) {
         let bytes = body.to_string().into_bytes();
         let request = match dialect {
             openai_chat::DIALECT => openai_chat::decode_request(&bytes).unwrap().request,
@@ -208,7 +196,10 @@ mod tests {
             }
             _ => gemini::decode_request("m", &bytes).unwrap().request,
         };
-        places.iter().map(|place| client_field(dialect, &bytes, &request, place)).collect()
+        let names = ClientFields::new(dialect, &bytes, request);
+        for (place, field) in fields {
+            assert_eq!(names.name(place), *field, "{place}");
+        }
     }
 
     #[test]
@@ -216,27 +207,41 @@ mod tests {
         let image = json!({"type": "image_url", "image_url": {"url": IMAGE}});
         let said = json!([
             {"role": "system", "content": "s"},
-            {"role": "assistant", "reasoning_content": "hm", "content": "a", "tool_calls": [
+            {"role": "assistant", "reasoning_content": "hm", "content": "", "tool_calls": [
                 {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-            {"role": "tool", "tool_call_id": "c", "content": [image]},
-            {"role": "user", "content": [{"type": "text", "text": "t"}, image]},
+            {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "t"}, image]},
+            {"role": "user", "name": "n", "content": [{"type": "text", "text": "t"}, image]},
         ]);
         let tools = json!([{"type": "function", "function": {"name": "f"}},
             {"type": "custom", "custom": {"name": "c"}}]);
-        let body = json!({"model": "m", "messages": said, "tools": tools, "function_call": "auto"});
-        let places =
-            ["messages[3].parts[1]", "tools[1]", "tool_choice", "messages[1].role", "top_k"];
-        assert_eq!(
-            fields(openai_chat::DIALECT, &body, &places),
-            ["messages[3].content[1]", "tools[1]", "function_call", "messages", "top_k"]
+        let body = json!({"model": "m", "messages": said, "tools": tools, "function_call": "auto",
+            "max_tokens": 3});
+        check(
+            openai_chat::DIALECT,
+            &body,
+            &[
+                ("messages[3].parts[1]", "messages[3].content[1]"),
+                ("messages[3].parts[0].cache", "messages[3].content[0].prompt_cache_breakpoint"),
+                ("messages[3].name", "messages[3]"),
+                ("messages[1].parts[0]", "messages[1].reasoning_content"),
+                ("messages[1].parts[1].kind", "messages[1].tool_calls[0]"),
+                ("messages[1].role", "messages[1]"),
+                ("messages[2].parts[0].parts[0]", "messages[2]"),
+                ("messages[2].parts[0].parts[1]", "messages[2].content[1]"),
+                ("messages[0].parts[0]", "messages[0].content"),
+                ("messages[9]", "messages"),
+                ("tools[1]", "tools[1]"),
+                ("tool_choice", "function_call"),
+                ("max_output_tokens", "max_tokens"),
+                ("top_k", "top_k"),
+            ],
         );
-        let held = "messages[2].parts[0].parts[0]";
-        assert_eq!(fields(openai_chat::DIALECT, &body, &[held]), ["messages[2].content[0]"]);
     }
 
     #[test]
     fn responses() {
         let body = json!({"model": "m", "instructions": "i", "previous_response_id": "r", "input": [
+            {"type": "reasoning", "id": "r", "summary": []},
             {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "c", "output": [
                 {"type": "input_file", "file_id": "f"}]},
@@ -248,17 +253,20 @@ mod tests {
                 {"type": "function", "name": "f"}, {"type": "custom", "name": "g"}]},
             {"type": "web_search"},
         ]});
-        let places =
-            ["messages[3].parts[1]", "messages[4].parts[0]", "tools[1]", "tools[2]", "context"];
-        assert_eq!(
-            fields(openai_responses::DIALECT, &body, &places),
-            [
-                "input[2].content[1]",
-                "input[3]",
-                "tools[0].tools[1]",
-                "tools[1]",
-                "previous_response_id"
-            ]
+        check(
+            openai_responses::DIALECT,
+            &body,
+            &[
+                ("messages[0].parts[0]", "instructions"),
+                ("messages[1].parts[0].continuity", "input[0]"),
+                ("messages[1].parts[1]", "input[1]"),
+                ("messages[2].parts[0]", "input[2]"),
+                ("messages[3].parts[1]", "input[3].content[1]"),
+                ("messages[4].parts[0]", "input[4]"),
+                ("tools[1]", "tools[0].tools[1]"),
+                ("tools[2]", "tools[1]"),
+                ("context", "previous_response_id"),
+            ],
         );
     }
 
@@ -268,22 +276,31 @@ mod tests {
         let own = json!({"type": "server_tool_use", "id": "s"});
         let body = json!({"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "s"}],
             "messages": [
-                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [image]}]},
-                {"role": "assistant", "content": [own]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t", "content": [image]}]},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "x"}, own]},
                 {"role": "user", "content": [{"type": "text", "text": "t"}, image]},
-            ], "stop_sequences": ["x"]});
-        let held = "messages[1].parts[0].parts[0]";
-        let places =
-            ["messages[3].parts[1]", held, "messages[2].parts[0]", "stop", "response_format"];
-        assert_eq!(
-            fields(anthropic_messages::DIALECT, &body, &places),
-            [
-                "messages[2].content[1]",
-                "messages[0].content[0].content[0]",
-                "messages[1].content[0]",
-                "stop_sequences",
-                "output_config.format"
-            ]
+            ], "tools": [{"name": "f", "input_schema": {}, "eager_input_streaming": true}],
+            "stop_sequences": ["x"]});
+        check(
+            anthropic_messages::DIALECT,
+            &body,
+            &[
+                ("messages[0].parts[0].cache", "system[0].cache_control"),
+                ("messages[1].parts[0].parts[0]", "messages[0].content[0].content[0]"),
+                ("messages[2].parts[0].continuity", "messages[1].content[0].signature"),
+                ("messages[2].parts[1]", "messages[1].content[1]"),
+                ("messages[3].parts[1]", "messages[2].content[1]"),
+                ("messages[3]", "messages[2]"),
+                ("tools[0].cache", "tools[0].cache_control"),
+                ("tools[0].eager_input_streaming", "tools[0].eager_input_streaming"),
+                ("tools[0].options", "tools[0]"),
+                ("stop", "stop_sequences"),
+                ("reasoning.effort", "output_config.effort"),
+                ("reasoning.budget_tokens", "thinking"),
+                ("response_format", "output_config.format"),
+            ],
         );
     }
 
@@ -292,18 +309,46 @@ mod tests {
         let sound = json!({"inline_data": {"mime_type": "audio/wav", "data": "AAAA"}});
         let body = json!({"systemInstruction": "s", "contents": [
             {"role": "user", "parts": [{"text": "t"}, sound]},
+            {"role": "model", "parts": [{"text": "hm", "thought": true},
+                {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "x"}]},
+            {"role": "user", "parts": [{"text": "u"}, {"functionResponse": {
+                "name": "f", "response": {"result": "r"}}}]},
+            {"role": "model", "parts": [{"executableCode": {"code": "1"}}]},
         ], "tools": [{"functionDeclarations": [{"name": "f"}, {"name": "g"}]}, {"googleSearch": {}}],
             "generationConfig": {"responseSchema": {"type": "OBJECT"}}});
-        let places = ["messages[1].parts[1]", "tools[1]", "tools[2]", "response_format", "context"];
-        assert_eq!(
-            fields(gemini::DIALECT, &body, &places),
-            [
-                "contents[0].parts[1]",
-                "tools[0].functionDeclarations[1]",
-                "tools[1]",
-                "generationConfig.responseSchema",
-                "cachedContent",
-            ]
+        check(
+            gemini::DIALECT,
+            &body,
+            &[
+                ("messages[0].parts[0]", "systemInstruction"),
+                ("messages[1].parts[1]", "contents[0].parts[1]"),
+                ("messages[2].parts[0]", "contents[1].parts[0]"),
+                ("messages[2].parts[1].continuity", "contents[1].parts[1].thoughtSignature"),
+                ("messages[3].parts[0].parts[0]", "contents[2].parts[1]"),
+                ("messages[4].parts[0]", "contents[2].parts[0]"),
+                ("messages[5].parts[0]", "contents[3].parts[0]"),
+                ("tools[1]", "tools[0].functionDeclarations[1]"),
+                ("tools[2]", "tools[1]"),
+                ("response_format", "generationConfig.responseSchema"),
+                ("reasoning.summary", "generationConfig.thinkingConfig"),
+                ("top_k", "generationConfig.topK"),
+                ("context", "cachedContent"),
+            ],
         );
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_named_by_its_list() {
+        let request = ChatRequest::new("m", vec![plugin_api::chat::Message::user("one")]);
+        let body = br#"{"messages":[{"role":"user","content":["one","two"]}]}"#;
+        let fields = ClientFields::new(openai_chat::DIALECT, body, request);
+        assert_eq!(fields.name("messages[0].parts[0]"), "messages");
+    }
+
+    #[test]
+    fn only_a_quoted_place_is_put_in_other_words() {
+        let fields = ClientFields::new(gemini::DIALECT, b"{}", ChatRequest::default());
+        assert_eq!(fields.reword("`top_k` is not sent"), "`generationConfig.topK` is not sent");
+        assert_eq!(fields.reword("top_k is `not` sent"), "top_k is `not` sent");
     }
 }

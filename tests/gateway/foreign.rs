@@ -85,7 +85,7 @@ fn a_head_that_cannot_wait_names_what_was_left_out() {
     let dropped = answer.header("x-maestro-dropped");
     assert!(dropped.contains("context_management") && !dropped.contains("user"), "{dropped}");
     assert!(
-        answer.body.contains("\n: x-maestro-dropped: `user` has no field here\n\n"),
+        answer.body.contains("\n: x-maestro-dropped: `metadata.user_id` has no field here\n\n"),
         "{answer:?}"
     );
     assert!(!answer.body.contains("`context_management`"), "told once: {answer:?}");
@@ -111,6 +111,34 @@ fn what_an_answer_loses_on_its_way_is_named_in_a_comment() {
         let comment = "\n: x-maestro-dropped: a tool call without a name was dropped\n\n";
         assert!(answer.body.contains(comment), "{client:?} {answer:?}");
     }
+}
+
+#[test]
+fn what_is_left_out_is_named_as_its_client_calls_it() {
+    let upstream = upstream();
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    let dropped = |client: Vendor, model: &str, more: &Value| {
+        let body = question(client, model, more).to_string();
+        let answer = gateway.post(&client.path(model, false), body);
+        assert_eq!(answer.status, 200, "{client:?} {answer:?}");
+        answer.header("x-maestro-dropped").to_owned()
+    };
+    let said = json!({"system": "s", "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "x"},
+            {"type": "text", "text": "yes?"}]},
+        {"role": "user", "content": [{"type": "text", "text": "go on", "cache_control": {"type": "ephemeral"}}]},
+    ]});
+    let named = dropped(Vendor::Messages, "lab/m", &said);
+    assert!(named.contains("`messages[1].content[0]` is not sent back"), "{named}");
+    assert!(named.contains("`messages[2].content[0].cache_control`"), "{named}");
+    let tools = json!({"tools": [
+        {"functionDeclarations": [{"name": "f"}]},
+        {"functionDeclarations": [{"name": "g", "behavior": "BLOCKING"}]}]});
+    let named = dropped(Vendor::Gemini, "lab/m", &tools);
+    assert!(named.contains("`tools[1].functionDeclarations[0].behavior`"), "{named}");
 }
 
 #[test]

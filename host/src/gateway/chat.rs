@@ -271,7 +271,7 @@ async fn begin(
         let (request, native) = question.native(is_last);
         let stream = maestro.pass_chat(target.model(), request, native, target.call()).await;
         if let Some(mut stream) = stream.map_err(Failed::from)? {
-            match first(&mut stream, target, call, left_out).await {
+            match first(&mut stream, question, target, call, left_out).await {
                 Ok(begun) => return passed(stream, begun, question, target),
                 Err(error) if declined(&error) => {}
                 Err(error) => {
@@ -288,12 +288,17 @@ async fn begin(
         if is_last { std::mem::take(&mut asked.request) } else { asked.request.clone() };
     let spoken = maestro.dialects_of(target.model().provider.as_str());
     let foreign = dialects::leave_foreign(&mut request, call.dialect.as_str(), &spoken);
-    let mut losses = asked.losses.clone();
-    losses.extend(foreign.map_err(Failed::Unread)?);
+    let mut foreign = foreign.map_err(Failed::Unread)?;
+    let words = question.words();
+    // Other words are the client's already.
+    for loss in foreign.iter_mut().filter(|loss| loss.field.starts_with("tools[")) {
+        words.name(&mut loss.field);
+    }
+    let losses = [&asked.losses[..], &foreign].concat();
     left_out.begin(&losses);
     let stream = maestro.stream_chat(target.model(), request, target.call()).await;
     let mut stream = stream.map_err(Failed::from)?;
-    let begun = first(&mut stream, target, call, left_out).await.map_err(Failed::from)?;
+    let begun = first(&mut stream, question, target, call, left_out).await.map_err(Failed::from)?;
     let way = Way::Translated { manner: asked.manner.clone(), losses };
     Ok(opened(stream, begun.events, way, target))
 }
@@ -310,6 +315,7 @@ struct Begun {
 /// tried.
 async fn first(
     stream: &mut ChatStream,
+    question: &Question,
     target: &Target,
     call: &Call,
     left_out: &LeftOut,
@@ -322,6 +328,7 @@ async fn first(
         return Err(Error::KeyMayNot { model: format!("{place}/{model}") });
     }
     let mut begun = Begun::default();
+    let words = question.words();
     while let Some(delivery) = stream.next_delivery().await {
         match delivery? {
             Delivery::Head(headers) => begun.headers = Some(headers),
@@ -329,8 +336,9 @@ async fn first(
                 begun.piece = piece;
                 break;
             }
-            Delivery::Event(event) => {
-                if let ChatEvent::Warning { message } = &event {
+            Delivery::Event(mut event) => {
+                if let ChatEvent::Warning { message } = &mut event {
+                    words.reword(message);
                     left_out.add(message.clone());
                 }
                 let says = event.is_content() || matches!(event, ChatEvent::Finish { .. });

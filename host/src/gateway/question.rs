@@ -3,10 +3,10 @@
 //! A provider that speaks the client's dialect gets the body itself, of which only the top level is
 //! looked at. It is read in full when it has to be translated.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::OnceCell, fmt};
 
 use bytes::Bytes;
-use dialects::RequestError;
+use dialects::{ClientFields, RequestError};
 use http::{HeaderMap, Uri};
 use plugin_api::{
     chat::{ChatRequest, NativeBody},
@@ -49,6 +49,32 @@ pub(super) struct Question {
     index: NativeBody,
     /// What the client may refer to.
     shelf: Option<Shelf>,
+}
+
+/// What a client calls what it asked for. Few requests need it, so the body is read anew for it, once.
+pub(super) struct Words<'a> {
+    question: &'a Question,
+    fields: OnceCell<Option<ClientFields>>,
+}
+
+impl Words<'_> {
+    /// Names the field that a place of the neutral request was read from.
+    pub(super) fn name(&self, place: &mut String) {
+        if let Some(fields) = self.fields() {
+            *place = fields.name(place);
+        }
+    }
+
+    /// Puts the client's field into a warning that names one.
+    pub(super) fn reword(&self, warning: &mut String) {
+        if let Some(fields) = self.fields() {
+            *warning = fields.reword(warning).into_owned();
+        }
+    }
+
+    fn fields(&self) -> Option<&ClientFields> {
+        self.fields.get_or_init(|| self.question.fields()).as_ref()
+    }
 }
 
 impl Beside {
@@ -181,12 +207,21 @@ impl Question {
                 said.code.as_ref().filter(|_| is_its_own)?
             }
         };
-        let dialect = self.form.dialect().as_str();
-        let asked = self.read().ok()?;
-        let field = dialects::client_field(dialect, &self.body, &asked.request, place);
+        let field = self.fields()?.name(place);
         // The neutral place means nothing to the client.
         let message = explain(error).message.replacen(&format!("`{place}` "), "", 1);
         Some(RequestError::unsupported(field, message))
+    }
+
+    /// Returns what the client calls its fields; `None` of a body that cannot be read.
+    fn fields(&self) -> Option<ClientFields> {
+        let request = self.read().ok()?.request;
+        Some(ClientFields::new(self.form.dialect().as_str(), &self.body, request))
+    }
+
+    /// Puts what was left out into the client's own words.
+    pub(super) fn words(&self) -> Words<'_> {
+        Words { question: self, fields: OnceCell::new() }
     }
 
     /// Reads the body in full.
