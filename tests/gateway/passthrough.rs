@@ -215,6 +215,26 @@ fn the_relay_outlives_what_the_plugin_cannot_read() {
     assert_eq!((answer.status, answer.body.as_str()), (200, text));
 }
 
+/// What the relay does not pass on is translated from what the plugin tells, so it must tell everything.
+#[test]
+fn a_stream_under_another_name_arrives_whole() {
+    for vendor in ALL {
+        let (_, events) = vendor.answers(&answer());
+        for head in [&[("content-type", "text/plain")][..], &[]] {
+            let reply = Reply::with_headers(200, head).piece(vendor.stream(&events));
+            let upstream = Upstream::always(reply);
+            let test = home(&upstream, "");
+            let gateway = Gateway::start(&test);
+            let model = format!("{}/m", vendor.provider());
+            let answer = gateway.post(&vendor.path(&model, true), body(vendor, true));
+            let text = answer.body.replace(['\\', ' '], "");
+            for said in ["hm", "red", "green", "look", r#"{"at":1.0}"#] {
+                assert!(text.contains(said), "{vendor:?} {said} {answer:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_answer_that_breaks_off_ends_in_the_dialects_own_words() {
     for vendor in ALL {

@@ -207,6 +207,7 @@ impl kit::Decoder for Decoder {
     }
 
     fn head(&mut self, status: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
+        self.along &= kit::native::is_passed_on(true, status, headers);
         if (200..300).contains(&status) {
             let id = kit::failure::request_id(headers).map(|id| ("request_id", id.into()));
             let limits = limits::of(headers).map(|limits| ("rate_limits", limits));

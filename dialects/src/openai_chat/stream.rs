@@ -6,7 +6,8 @@ use plugin_api::{
     chat::Continuity,
     error::ProviderError,
     event::{ChatEvent, FinishReason, Usage},
-    exchange::Outbox,
+    exchange::{Outbox, Timestamp},
+    http::Headers,
     kit::{
         self,
         call::Response,
@@ -375,6 +376,10 @@ impl Decoder {
 impl kit::Decoder for Decoder {
     fn start(&mut self, seed: u64) {
         self.calls.start(seed);
+    }
+
+    fn head(&mut self, status: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
+        self.along &= kit::native::is_passed_on(true, status, headers);
     }
 
     fn event(

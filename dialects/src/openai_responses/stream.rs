@@ -247,7 +247,8 @@ impl kit::Decoder for Decoder {
         self.items.start(seed);
     }
 
-    fn head(&mut self, _: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
+    fn head(&mut self, status: u16, headers: &Headers, _: Timestamp, _: &mut Outbox<'_>) {
+        self.along &= kit::native::is_passed_on(true, status, headers);
         self.request_id = kit::failure::request_id(headers);
         for (name, value) in &headers.0 {
             if name.starts_with("x-ratelimit-") {

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use plugin_api::{
     error::{ErrorKind, ProviderError},
     http::Headers,
+    kit::native,
 };
 
 /// A client's own body, to be passed through.
@@ -80,12 +81,10 @@ impl Relay {
         if self.state != State::Waiting {
             return;
         }
-        let expected = if self.streams { "text/event-stream" } else { "application/json" };
-        let plain = headers.first("content-encoding").is_none_or(|coding| coding == "identity");
-        let success = (200..300).contains(&status);
-        if success && plain && headers.content_type().eq_ignore_ascii_case(expected) {
+        if native::is_passed_on(self.streams, status, headers) {
             self.state = State::On;
         } else {
+            let success = (200..300).contains(&status);
             self.state = State::Off;
             self.refused = (!success).then(|| (status, BytesMut::new()));
         }

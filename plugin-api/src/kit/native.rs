@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     chat::NativeBody,
-    http::{Body, Piece},
+    http::{Body, Headers, Piece},
 };
 
 /// Writes a client's body with top-level fields set and removed; the rest stays byte for byte.
@@ -58,6 +58,17 @@ pub fn has(native: &NativeBody, name: &str) -> bool {
 #[must_use]
 pub fn streams(native: &NativeBody) -> bool {
     value(native, "stream") == Some(&Value::Bool(true))
+}
+
+/// Reports whether the host passes an answer with this head on as it comes: a success, not compressed, in
+/// the form that the client waits for. Any other is translated from what the plugin tells of it, so a
+/// decoder that only reads along must then tell everything.
+#[must_use]
+pub fn is_passed_on(streams: bool, status: u16, headers: &Headers) -> bool {
+    let expected = if streams { "text/event-stream" } else { "application/json" };
+    (200..300).contains(&status)
+        && headers.first("content-encoding").is_none_or(|coding| coding == "identity")
+        && headers.content_type().eq_ignore_ascii_case(expected)
 }
 
 /// Reports whether the body says a word of [`WORDS`] anywhere, as a whole string.
