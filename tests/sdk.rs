@@ -61,7 +61,7 @@ fn openai_chat() -> Dialect {
         },
         whole: |transcript| {
             use dialects::openai_chat::{Head, encode_response};
-            encode_response(transcript, &Head::new("chatcmpl-1", "m-1", 1_790_000_000))
+            encode_response(transcript, &Head::new("chatcmpl-1", "m-1", 1_790_000_000), false)
         },
         error: dialects::openai_chat::error::encode,
         finish: ["stop", "length", "tool_calls"],

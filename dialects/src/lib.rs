@@ -24,7 +24,9 @@ mod loss;
 mod models;
 mod places;
 mod sound;
+mod untold;
 
 pub use foreign::{leave_foreign, leave_foreign_of_vectors};
 pub use loss::{Encoded, Loss, RequestError};
 pub use places::ClientFields;
+pub use untold::untold;

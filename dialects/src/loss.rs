@@ -55,6 +55,9 @@ pub(crate) fn hosted_tool(tools: &[ToolDefinition], at: usize, what: &'static st
     Loss { field: format!("tools[{at}]"), what, harmless }
 }
 
+/// What becomes of a picture that another model made, where the format has none of the model's.
+pub(crate) const OWN_PICTURE: &str = "was made by the model and is not sent back in this format";
+
 /// What is wrong with a tool of another vendor.
 pub(crate) const FOREIGN_TOOL: &str = "belongs to another vendor";
 

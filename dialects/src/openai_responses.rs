@@ -38,6 +38,9 @@ pub use stream::Decoder;
 /// The dialect's name, in manifests and in blocks that belong to it.
 pub const DIALECT: &str = "openai-responses";
 
+/// What the id of a picture begins with that was written down here; the vendor's own begin otherwise.
+pub(crate) const PICTURE_ID: &str = "ig_maestro";
+
 /// Kinds of continuity tokens that ride on this dialect.
 pub mod token {
     /// A whole reasoning item as JSON, encrypted content and all, to be returned as it came.

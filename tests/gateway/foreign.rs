@@ -142,6 +142,28 @@ fn what_is_left_out_is_named_as_its_client_calls_it() {
 }
 
 #[test]
+fn a_picture_reaches_whoever_can_be_shown_it_and_is_named_to_others() {
+    let picture = json!({"inlineData": {"mimeType": "image/png", "data": "YWJj"}});
+    let said = json!({"candidates": [{"content": {"role": "model", "parts": [picture]},
+        "finishReason": "STOP"}]});
+    let upstream = Upstream::always(Reply::sse().event(&said.to_string()));
+    let test = home(&upstream, "");
+    let gateway = Gateway::start(&test);
+    for client in [Vendor::Chat, Vendor::Responses, Vendor::Messages] {
+        for stream in [false, true] {
+            let body = question(client, "goo/m", &json!({"stream": stream})).to_string();
+            let answer = gateway.post(&client.path("goo/m", stream), body);
+            let (dropped, what) = (answer.header("x-maestro-dropped"), "`image/png` of the answer");
+            if client == Vendor::Messages {
+                assert!(dropped.contains(what) || answer.body.contains(what), "{answer:?}");
+            } else {
+                assert!(answer.body.contains("YWJj") && dropped.is_empty(), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_word_that_no_vendor_is_known_for_is_the_clients_own() {
     let upstream = upstream();
     let test = home(&upstream, "");

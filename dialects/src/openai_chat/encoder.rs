@@ -1,7 +1,7 @@
 //! Writes an answer for a client: as a stream of chunks, or whole.
 
 use plugin_api::{
-    chat::{Content, Continuity, ToolKind},
+    chat::{Content, Continuity, DataSource, ToolKind},
     error::ProviderError,
     event::{ChatEvent, FinishReason, Transcript, Usage},
 };
@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{Head, error, sources::to_annotation, token};
-use crate::json::push;
+use crate::{base64, json::push};
 
 /// Writes events as server-sent chunks, `[DONE]` included.
 ///
-/// Reasoning goes out as `reasoning_content`, the name that most clients read. Warnings, media and
-/// blocks of other dialects have no place and are left out; so is a continuity token of another
-/// dialect.
+/// Reasoning goes out as `reasoning_content`, the name that most clients read; pictures as `images`, as
+/// `OpenRouter` sends them and its clients look for them. Warnings, sound and blocks of other dialects
+/// have no place and are left out; so is a continuity token of another dialect.
 #[derive(Debug)]
 pub struct Encoder {
     /// All of a chunk up to its delta.
@@ -28,6 +28,8 @@ pub struct Encoder {
     usage: Usage,
     /// The part of each tool call; its place is the call's index.
     calls: Vec<(u32, ToolKind)>,
+    /// A picture that may go on: its part, type and bytes.
+    picture: Option<(u32, String, Vec<u8>)>,
 }
 
 impl Encoder {
@@ -51,6 +53,7 @@ impl Encoder {
             role_sent: false,
             usage: Usage::default(),
             calls: Vec::new(),
+            picture: None,
         }
     }
 
@@ -63,6 +66,12 @@ impl Encoder {
 
     /// Appends the chunks of an event to `out`. After `Finish` the stream is complete.
     pub fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
+        match event {
+            ChatEvent::MediaDelta { part, media_type, data } if media_type.starts_with(PICTURE) => {
+                return self.picture(*part, media_type, data, out);
+            }
+            _ => self.end_picture(out),
+        }
         match event {
             ChatEvent::Started { .. } => self.role(out),
             ChatEvent::TextDelta { text, .. } => self.text("content", text, out),
@@ -142,6 +151,22 @@ impl Encoder {
         self.close("null", out);
     }
 
+    fn picture(&mut self, part: u32, media_type: &str, data: &[u8], out: &mut Vec<u8>) {
+        match &mut self.picture {
+            Some((open, _, all)) if *open == part => all.extend_from_slice(data),
+            _ => {
+                self.end_picture(out);
+                self.picture = Some((part, media_type.to_owned(), data.to_vec()));
+            }
+        }
+    }
+
+    fn end_picture(&mut self, out: &mut Vec<u8>) {
+        if let Some((_, media_type, data)) = self.picture.take() {
+            self.delta(&json!({"images": [to_image(&media_type, &data)]}), out);
+        }
+    }
+
     fn continuity(&mut self, part: u32, continuity: &Continuity, out: &mut Vec<u8>) {
         match &*continuity.kind {
             token::THOUGHT_SIGNATURE => {
@@ -211,11 +236,22 @@ impl Encoder {
     }
 }
 
-/// Writes a whole answer, for a client that asked for no stream.
+/// What the type of a picture begins with.
+const PICTURE: &str = "image/";
+
+/// Writes a picture that the model made.
+fn to_image(media_type: &str, data: &[u8]) -> Value {
+    let url = base64::uri_prefix(media_type) + &base64::encode(data);
+    json!({"type": "image_url", "image_url": {"url": url}})
+}
+
+/// Writes a whole answer, for a client that asked for no stream; with `legacy_functions` in the words of
+/// `functions`, the predecessor of tools.
 #[must_use]
-pub fn encode_response(transcript: &Transcript, head: &Head) -> Vec<u8> {
+pub fn encode_response(transcript: &Transcript, head: &Head, legacy_functions: bool) -> Vec<u8> {
     let (mut text, mut reasoning, mut refusal) = (String::new(), String::new(), String::new());
     let (mut calls, mut details, mut annotations) = (Vec::new(), Vec::new(), Vec::new());
+    let mut images = Vec::new();
     for part in &transcript.message().parts {
         match &part.content {
             Content::Text(said) => {
@@ -224,6 +260,11 @@ pub fn encode_response(transcript: &Transcript, head: &Head) -> Vec<u8> {
             }
             Content::Reasoning(thought) => reasoning.push_str(&thought.text),
             Content::Refusal(said) => refusal.push_str(&said.text),
+            Content::Image(media) => {
+                if let DataSource::Inline { data } = &media.source {
+                    images.push(to_image(media.media_type.as_deref().unwrap_or("image/png"), data));
+                }
+            }
             Content::ToolCall(call) => calls.push(match call.kind {
                 ToolKind::Custom => {
                     let custom = json!({"name": call.name, "input": call.arguments});
@@ -254,18 +295,25 @@ pub fn encode_response(transcript: &Transcript, head: &Head) -> Vec<u8> {
     let or_null = |text: String| if text.is_empty() { Value::Null } else { text.into() };
     let mut message =
         json!({"role": "assistant", "content": or_null(text), "refusal": or_null(refusal)});
+    let reason = transcript.finish.unwrap_or(FinishReason::Stop);
+    let mut finish = finish_word(reason, transcript.finish_detail.as_deref());
+    if let (true, [call, ..]) = (legacy_functions, &calls[..]) {
+        // It has one call and no id.
+        message["function_call"] = call["function"].clone();
+        calls.clear();
+        finish = if finish == "tool_calls" { "function_call" } else { finish };
+    }
     for (name, there, value) in [
         ("reasoning_content", !reasoning.is_empty(), json!(reasoning)),
         ("reasoning_details", !details.is_empty(), json!(details)),
         ("tool_calls", !calls.is_empty(), json!(calls)),
         ("annotations", !annotations.is_empty(), json!(annotations)),
+        ("images", !images.is_empty(), json!(images)),
     ] {
         if there {
             message[name] = value;
         }
     }
-    let reason = transcript.finish.unwrap_or(FinishReason::Stop);
-    let finish = finish_word(reason, transcript.finish_detail.as_deref());
     let choice = json!({"index": 0, "message": message, "finish_reason": finish, "logprobs": null});
     let mut answer = json!({
         "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,

@@ -3,15 +3,15 @@
 mod parts;
 
 use plugin_api::chat::{
-    ChatRequest, Content, ContentPart, Continuity, CustomTool, FunctionTool, JsonSchema, Message,
-    Opaque, Reasoning, ReasoningSettings, ResponseFormat, Role, Text, ToolCall, ToolChoice,
-    ToolDefinition, ToolKind, ToolResult,
+    ChatRequest, Content, ContentPart, Continuity, CustomTool, DataSource, FunctionTool,
+    JsonSchema, Media, Message, Opaque, Reasoning, ReasoningSettings, ResponseFormat, Role, Text,
+    ToolCall, ToolChoice, ToolDefinition, ToolKind, ToolResult,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 
 use self::parts::content;
-use super::{DIALECT, token};
+use super::{DIALECT, sources, token};
 use crate::{
     fields::{Fields, parse},
     loss::{Loss, RequestError},
@@ -254,6 +254,9 @@ struct WireMessage<'a> {
     tool_call_id: Option<String>,
     /// Sources of what the assistant said.
     annotations: Option<Vec<IgnoredAny>>,
+    /// Pictures that the assistant made, as answers hold them.
+    #[serde(borrow)]
+    images: Option<&'a RawValue>,
     /// Something that the assistant said aloud, by the vendor's own id.
     audio: Option<IgnoredAny>,
 }
@@ -330,6 +333,10 @@ fn message(
     let mut message = Message::new(role, Vec::new());
     reasoning(&wire, &mut message.parts);
     message.parts.extend(content(at, wire.content)?);
+    for (media_type, data) in wire.images.map(sources::pictures).unwrap_or_default() {
+        let picture = Media::new(DataSource::Inline { data }).media_type(media_type);
+        message.parts.push(Content::Image(picture).into());
+    }
     if let Some(refusal) = wire.refusal.filter(|text| !text.is_empty()) {
         message.parts.push(Content::Refusal(Text::new(refusal)).into());
     }

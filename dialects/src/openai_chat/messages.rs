@@ -298,6 +298,7 @@ impl Writer<'_> {
                 }
                 said.refusal.get_or_insert_default().push_str(&text.text);
             }
+            Content::Image(_) => self.dropped(&format!("parts[{nth}]"), loss::OWN_PICTURE),
             Content::Opaque(block) => self.fatal(nth, loss::foreign_block(block)),
             _ => self.fatal(nth, "cannot be said by the model in this format"),
         }

@@ -21,8 +21,9 @@ use crate::json::push;
 /// added, so the pieces of a call that arrive while another one is open wait for its end. A text that
 /// goes on after something else was said is a new item.
 ///
-/// Tokens of other vendors, and blocks of other dialects, ride in reasoning items. Warnings, media
-/// and most details have no place and are left out.
+/// Tokens of other vendors, and blocks of other dialects, ride in reasoning items. Pictures are items of
+/// the kind that the vendor's own tool makes. Warnings, sound and most details have no place and are
+/// left out.
 #[derive(Debug)]
 pub struct Encoder {
     head: Head,
@@ -38,6 +39,8 @@ pub struct Encoder {
     waiting: Vec<ChatEvent>,
     /// Tokens of parts that are done, until the next item may begin.
     late: Vec<(u32, Continuity)>,
+    /// A picture that may go on: its part, type and bytes.
+    picture: Option<(u32, String, Vec<u8>)>,
     usage: Usage,
     called: bool,
     refused: bool,
@@ -60,6 +63,7 @@ impl Encoder {
             active: None,
             waiting: Vec::new(),
             late: Vec::new(),
+            picture: None,
             usage: Usage::default(),
             called: false,
             refused: false,
@@ -156,6 +160,9 @@ impl Encoder {
             }
             ChatEvent::Continuity { continuity, .. } => self.token(part, continuity, out),
             ChatEvent::Opaque { block, .. } => self.block(part, block, out),
+            ChatEvent::MediaDelta { media_type, data, .. } if media_type.starts_with("image/") => {
+                self.picture(part, media_type, data, out);
+            }
             _ => {}
         }
     }
@@ -221,9 +228,12 @@ impl Encoder {
     }
 
     fn token(&mut self, part: u32, continuity: &Continuity, out: &mut Vec<u8>) {
+        let is_picture = self.has_picture(part);
         match &mut self.active {
             Some(open) if open.part == part => open.tokens.push(continuity.clone()),
-            _ if self.placed.contains(&part) => self.late.push((part, continuity.clone())),
+            _ if self.placed.contains(&part) || is_picture => {
+                self.late.push((part, continuity.clone()))
+            }
             _ => {
                 self.open(part, Kind::Hidden, out);
                 if let Some(open) = &mut self.active {
@@ -231,6 +241,19 @@ impl Encoder {
                 }
             }
         }
+    }
+
+    fn picture(&mut self, part: u32, media_type: &str, data: &[u8], out: &mut Vec<u8>) {
+        if !self.has_picture(part) {
+            self.close(out);
+        }
+        let (_, _, all) =
+            self.picture.get_or_insert_with(|| (part, media_type.to_owned(), Vec::new()));
+        all.extend_from_slice(data);
+    }
+
+    fn has_picture(&self, part: u32) -> bool {
+        self.picture.as_ref().is_some_and(|(open, ..)| *open == part)
     }
 
     fn block(&mut self, part: u32, block: &Opaque, out: &mut Vec<u8>) {
@@ -276,6 +299,11 @@ impl Encoder {
                 self.done(item, out);
             }
             self.late.extend(open.tokens.drain(..).map(|token| (open.part, token)));
+        }
+        if let Some((part, media_type, data)) = self.picture.take() {
+            let item = item::picture(self.output.len(), &self.head.id, &media_type, &data);
+            self.placed.push(part);
+            self.whole(raw(&item), out);
         }
         while let Some((part, _)) = self.late.first() {
             let part = *part;
@@ -406,6 +434,7 @@ fn part_of(event: &ChatEvent) -> Option<u32> {
         | ChatEvent::ToolCallEnd { part }
         | ChatEvent::Continuity { part, .. }
         | ChatEvent::Citation { part, .. }
+        | ChatEvent::MediaDelta { part, .. }
         | ChatEvent::Opaque { part, .. } => Some(*part),
         _ => None,
     }

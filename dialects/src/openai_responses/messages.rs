@@ -178,6 +178,7 @@ impl Writer<'_, '_> {
                     self.out.raw(&block.json);
                 }
                 Content::Opaque(block) => self.fatal(*nth, loss::foreign_block(block)),
+                Content::Image(_) => self.dropped(&field, loss::OWN_PICTURE),
                 _ => self.fatal(*nth, "cannot be said by the model in this format"),
             }
         }

@@ -3,6 +3,8 @@
 use plugin_api::chat::{ChatRequest, Content, ContentPart};
 use serde_json::{Map, Value};
 
+use crate::openai_responses::PICTURE_ID;
+
 /// A part of a client's body.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -49,6 +51,10 @@ impl Kind {
         };
         Some(match kind {
             "message" => return None,
+            "image_generation_call" => match part.get("id").and_then(Value::as_str) {
+                Some(id) if id.starts_with(PICTURE_ID) => Self::Image,
+                _ => Self::Own,
+            },
             "text" | "input_text" | "output_text" => Self::Text,
             "refusal" => Self::Refusal,
             "image_url" | "input_image" | "image" => Self::Image,
@@ -171,6 +177,10 @@ fn object(part: &Map<String, Value>, place: &str, found: &mut Vec<Found>) {
         }
     }
     let mut push = |kind, place| found.push(Found { kind, place });
+    let images = part.get("images").and_then(Value::as_array).map_or(0, Vec::len);
+    for nth in 0..images {
+        push(Kind::Image, format!("{place}.images[{nth}]"));
+    }
     if said("refusal") {
         push(Kind::Refusal, format!("{place}.refusal"));
     }

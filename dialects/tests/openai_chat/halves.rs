@@ -449,6 +449,46 @@ fn finish_words_usage_and_functions_follow_what_the_client_knows() {
     );
     assert_eq!(found[2]["choices"][0]["delta"], json!({"function_call": {"arguments": "{}"}}));
     assert_eq!(found[3]["choices"][0]["finish_reason"], "function_call");
+    let whole = encode_response(&Transcript::of(&events), &Head::default(), true);
+    let choice = &serde_json::from_slice::<Value>(&whole).unwrap()["choices"][0];
+    assert_eq!(choice["finish_reason"], "function_call");
+    assert_eq!(choice["message"]["function_call"], json!({"name": "f", "arguments": "{}"}));
+    assert_eq!(choice["message"].get("tool_calls"), None);
+}
+
+#[test]
+fn a_picture_is_one_image_however_many_pieces_it_came_in() {
+    let piece = |part, data: &[u8]| ChatEvent::MediaDelta {
+        part,
+        media_type: "image/png".into(),
+        data: data.to_vec(),
+    };
+    let events = [
+        piece(0, b"ab"),
+        piece(0, b"c"),
+        piece(1, b"d"),
+        ChatEvent::TextDelta { part: 2, text: "there".into() },
+        ChatEvent::Finish { reason: FinishReason::Stop, detail: None },
+    ];
+    let image = |url| json!({"type": "image_url", "image_url": {"url": url}});
+    let (abc, d) = (image("data:image/png;base64,YWJj"), image("data:image/png;base64,ZA=="));
+    let found = lines(&events, Encoder::new(&Head::default(), false));
+    let images: Vec<&Value> =
+        found.iter().filter_map(|line| line["choices"][0]["delta"].get("images")).collect();
+    assert_eq!(images, [&json!([abc]), &json!([d])]);
+    let whole = encode_response(&Transcript::of(&events), &Head::default(), false);
+    let message = &serde_json::from_slice::<Value>(&whole).unwrap()["choices"][0]["message"];
+    assert_eq!(message["images"], json!([abc, d]));
+    // What the client sends back is the picture again, and no server of this format is told of it.
+    let body = json!({"model": "m", "messages": [message]}).to_string();
+    let request = decode_request(body.as_bytes()).unwrap().request;
+    let [first, ..] = &request.messages[0].parts[1..] else { panic!("{request:?}") };
+    let media = Media::new(DataSource::Inline { data: b"abc".to_vec() }).media_type("image/png");
+    assert_eq!(first.content, Content::Image(media));
+    assert_eq!(
+        places(&encode(&request, &Quirks::default()).1),
+        [("messages[0].parts[1]", true), ("messages[0].parts[2]", true)]
+    );
 }
 
 #[test]
@@ -470,7 +510,7 @@ fn tokens_of_this_dialect_pass_through_an_answer() {
     ] {
         transcript.push(&event);
     }
-    let body = encode_response(&transcript, &Head::new("i", "m", 1));
+    let body = encode_response(&transcript, &Head::new("i", "m", 1), false);
     let answer: Value = serde_json::from_slice(&body).unwrap();
     let message = &answer["choices"][0]["message"];
     assert_eq!(message["reasoning_details"], json!([{"a": 1}]));

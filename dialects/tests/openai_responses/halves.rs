@@ -576,6 +576,41 @@ fn endings_that_a_client_sees() {
 }
 
 #[test]
+fn a_picture_is_an_item_that_comes_back_as_it_was() {
+    let piece = |data: &[u8]| ChatEvent::MediaDelta {
+        part: 1,
+        media_type: "image/png".into(),
+        data: data.to_vec(),
+    };
+    let mut token = Continuity::new("thought_signature", "s");
+    token.issuer = "google".into();
+    let said = [
+        ChatEvent::TextDelta { part: 0, text: "see".into() },
+        piece(b"ab"),
+        piece(b"c"),
+        ChatEvent::Continuity { part: 1, continuity: token.clone() },
+        ChatEvent::Finish { reason: FinishReason::Stop, detail: None },
+    ];
+    let mut encoder = Encoder::new(&Head::new("resp_1", "m", 1));
+    let mut out = Vec::new();
+    said.iter().for_each(|event| encoder.event(event, &mut out));
+    let last = events(&out).pop().unwrap();
+    let output = &last["response"]["output"];
+    assert_eq!(output[1]["type"], "image_generation_call");
+    assert_eq!((&output[1]["result"], &output[1]["status"]), (&"YWJj".into(), &"completed".into()));
+    let body = json!({"model": "m", "input": output}).to_string();
+    let request = decode_request(body.as_bytes()).unwrap().request;
+    let media = Media::new(DataSource::Inline { data: b"abc".to_vec() }).media_type("image/png");
+    let mut picture = ContentPart::from(Content::Image(media));
+    picture.continuity.push(token);
+    assert_eq!(request.messages[0].parts, [ContentPart::text("see"), picture]);
+    assert_eq!(
+        places(&encode(&request, &Quirks::default()).1).last().unwrap(),
+        &("messages[0].parts[1]", true)
+    );
+}
+
+#[test]
 fn a_reference_is_the_item_that_was_kept() {
     let kept = |id: &str| {
         (id == "msg_1").then(|| {

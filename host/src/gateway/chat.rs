@@ -16,7 +16,7 @@ use super::{
     body::Body,
     dialect::{Asked, Head, Manner},
     failure::Refusal,
-    left_out::{LeftOut, tell, warning},
+    left_out::{LeftOut, Untold, tell, warning},
     question::Question,
     record::Record,
     stream::{self, Log},
@@ -102,8 +102,12 @@ impl Gateway {
             Way::Translated { manner, .. } => {
                 let mut transcript = Transcript::of(&first);
                 let told = transcript.warnings.len();
+                let mut untold = Untold::default();
+                dropped.extend(first.iter().filter_map(|event| untold.of(&manner, event)));
                 while let Some(event) = stream.next().await {
-                    transcript.push(&event?);
+                    let event = event?;
+                    dropped.extend(untold.of(&manner, &event));
+                    transcript.push(&event);
                 }
                 record.used(&transcript.usage);
                 let mut response = Body::json(manner.whole(&transcript, &head));

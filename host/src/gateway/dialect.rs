@@ -271,7 +271,9 @@ impl Manner {
     /// Writes a whole answer.
     pub(super) fn whole(&self, transcript: &Transcript, head: &Head) -> Vec<u8> {
         match self {
-            Self::OpenAiChat { .. } => openai_chat::encode_response(transcript, &chat_head(head)),
+            Self::OpenAiChat { legacy_functions, .. } => {
+                openai_chat::encode_response(transcript, &chat_head(head), *legacy_functions)
+            }
             Self::OpenAiCompletion { .. } => {
                 openai_chat::encode_completion(transcript, &completion_head(head))
             }
@@ -289,6 +291,21 @@ impl Manner {
             }
             Self::Gemini(_) => google::encode_response(transcript, &gemini_head(head)),
         }
+    }
+
+    /// Says what of an event this form has no place for, and of which part.
+    pub(super) fn untold(&self, event: &ChatEvent) -> Option<(u32, String)> {
+        dialects::untold(
+            match self {
+                Self::OpenAiChat { .. } => openai_chat::DIALECT,
+                // Text alone.
+                Self::OpenAiCompletion { .. } => "",
+                Self::OpenAiResponses { .. } => openai_responses::DIALECT,
+                Self::AnthropicMessages => anthropic_messages::DIALECT,
+                Self::Gemini(_) => google::DIALECT,
+            },
+            event,
+        )
     }
 
     /// Reports whether a stream goes out as one array.

@@ -7,7 +7,7 @@ use dialects::Loss;
 use http::{HeaderName, HeaderValue, Response};
 use plugin_api::event::ChatEvent;
 
-use super::body::Body;
+use super::{body::Body, dialect::Manner};
 
 /// What is known to be left out before an answer has begun, for a client that cannot wait so long: of
 /// the target that is being asked.
@@ -35,6 +35,22 @@ pub(super) fn warning(event: &ChatEvent) -> Option<String> {
     match event {
         ChatEvent::Warning { message } => Some(message.clone()),
         _ => None,
+    }
+}
+
+/// What of an answer the client's form has no place for, each part named once.
+#[derive(Default)]
+pub(super) struct Untold(Vec<u32>);
+
+impl Untold {
+    /// Returns what is to be said of an event.
+    pub(super) fn of(&mut self, manner: &Manner, event: &ChatEvent) -> Option<String> {
+        let (part, what) = manner.untold(event)?;
+        if self.0.contains(&part) {
+            return None;
+        }
+        self.0.push(part);
+        Some(what)
     }
 }
 

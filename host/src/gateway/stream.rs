@@ -24,6 +24,7 @@ use super::{
     chat::{Opened, Way},
     dialect::{Encoder, Head, Manner},
     failure::{Refusal, explain},
+    left_out::Untold,
     relay::Frames,
 };
 use crate::{
@@ -89,6 +90,7 @@ pub(super) fn pieces(
         size: FIRST_PIECE,
         log,
         told,
+        untold: Untold::default(),
     };
     unfold(pieces, |mut pieces| async move { Some((pieces.next().await?, pieces)) })
 }
@@ -108,6 +110,7 @@ struct Pieces {
     log: Log,
     /// What the head says of what was left out.
     told: Vec<String>,
+    untold: Untold,
 }
 
 impl Pieces {
@@ -261,7 +264,11 @@ impl Pieces {
         match event {
             ChatEvent::Usage(usage) => self.log.note(|told| told.usage.update(usage)),
             ChatEvent::Warning { message } => return self.encoder.dropped(message, out),
-            _ => {}
+            event => {
+                if let Some(what) = self.untold.of(&self.manner, event) {
+                    self.encoder.dropped(&what, out);
+                }
+            }
         }
         let before = out.len();
         self.encoder.event(event, out);

@@ -114,6 +114,7 @@ impl Blocks<'_> {
                 }
                 out.raw(&block.json);
             }
+            (Content::Image(_), Side::Assistant) => self.dropped(field, loss::OWN_PICTURE),
             (Content::Audio(_), _) => self.fatal(field, "is sound, which this format cannot say"),
             (Content::Opaque(block), _) => self.fatal(field, loss::foreign_block(block)),
             (Content::Unknown, _) => self.fatal(field, NEWER),

@@ -4,7 +4,10 @@ use plugin_api::chat::Continuity;
 use serde_json::{Value, json, value::RawValue};
 
 use super::raw;
-use crate::openai_responses::{Namespaces, carrier::Carried, token};
+use crate::{
+    base64,
+    openai_responses::{Namespaces, PICTURE_ID, carrier::Carried, token},
+};
 
 /// What an item is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +249,14 @@ pub(super) fn carrier(index: usize, response: &str, carried: &Carried) -> Value 
     let id = item_id("rs", index, response);
     json!({"id": id, "type": "reasoning", "status": "completed", "summary": [],
         "encrypted_content": carried.seal()})
+}
+
+/// Writes a picture that the model made.
+pub(super) fn picture(index: usize, response: &str, media_type: &str, data: &[u8]) -> Value {
+    let id = item_id(PICTURE_ID, index, response);
+    let format = media_type.strip_prefix("image/").unwrap_or(media_type);
+    json!({"id": id, "type": "image_generation_call", "status": "completed",
+        "output_format": format, "result": base64::encode(data)})
 }
 
 fn item_id(prefix: &str, index: usize, response: &str) -> String {

@@ -1,18 +1,21 @@
 //! Reads the items of a client's input.
 
+use std::borrow::Cow;
+
 use plugin_api::chat::{
-    Content, ContentPart, Continuity, Message, Opaque, Reasoning, Role, ToolCall, ToolKind,
-    ToolResult,
+    Content, ContentPart, Continuity, DataSource, Media, Message, Opaque, Reasoning, Role,
+    ToolCall, ToolKind, ToolResult,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::parts::{self, content};
 use crate::{
+    base64,
     fields::parse,
     loss::RequestError,
     openai_responses::{
-        DIALECT, Namespaces,
+        DIALECT, Namespaces, PICTURE_ID,
         carrier::Carried,
         token,
         wire::{joined, text_or_json},
@@ -40,6 +43,9 @@ struct WireItem<'a> {
     #[serde(borrow)]
     output: Option<&'a RawValue>,
     phase: Option<String>,
+    #[serde(borrow)]
+    result: Option<Cow<'a, str>>,
+    output_format: Option<String>,
 }
 
 /// Returns the item of an earlier answer that has an id, as JSON.
@@ -115,6 +121,18 @@ fn item(
                 result.kind = ToolKind::Custom;
             }
             messages.push(Message::new(Role::Tool, vec![Content::ToolResult(result).into()]));
+            Ok(())
+        }
+        // One that another vendor's model made and we wrote down; the vendor's own go back as they are.
+        Some("image_generation_call")
+            if wire.id.as_ref().is_some_and(|id| id.starts_with(PICTURE_ID)) =>
+        {
+            let data = wire.result.as_deref().and_then(base64::decode);
+            let data = data.ok_or_else(|| missing("result"))?;
+            let format = wire.output_format.as_deref().unwrap_or("png");
+            let picture = Media::new(DataSource::Inline { data });
+            let picture = picture.media_type(format!("image/{format}"));
+            said(messages).push(Content::Image(picture).into());
             Ok(())
         }
         Some(_) => {
