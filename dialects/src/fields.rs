@@ -9,7 +9,10 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::{lenient::Count, loss::RequestError};
+use crate::{
+    lenient::Count,
+    loss::{Loss, RequestError},
+};
 
 /// An object's fields, and its place for errors.
 ///
@@ -106,6 +109,16 @@ impl<'a> Fields<'a> {
         if raw.get().starts_with('[') { parse(raw.get(), || self.at(name)) } else { Ok(vec![raw]) }
     }
 
+    /// Names what was not taken out as left out.
+    pub(crate) fn name_rest(self, losses: &mut Vec<Loss>) {
+        let place = self.place.clone();
+        for (name, value) in self.rest() {
+            if !ECHOED.contains(&&*name) && !says_nothing(&value) {
+                losses.push(Loss::dropped(format!("{place}.{name}"), "is not known here"));
+            }
+        }
+    }
+
     /// Returns what was not taken out.
     pub(crate) fn rest(self) -> impl Iterator<Item = (String, Value)> {
         self.all.into_iter().filter_map(|(name, raw)| {
@@ -149,12 +162,75 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(
     json: &'a str,
     place: impl FnOnce() -> String,
 ) -> Result<T, RequestError> {
-    serde_json::from_str(json).map_err(|error| {
-        // The place inside the value says little once the field is named.
-        let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
-        RequestError::new(place(), text)
-    })
+    serde_json::from_str(json).map_err(|error| unreadable(&error, place()))
+}
+
+fn unreadable(error: &serde_json::Error, place: String) -> RequestError {
+    // The place inside the value says little once the field is named.
+    let text = error.to_string();
+    RequestError::new(place, text.split(" at line ").next().unwrap_or_default())
+}
+
+/// The fields of a value that its type does not know.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Unread(Vec<String>);
+
+impl Unread {
+    /// Names them as left out, except those that say nothing and those that answers hold and clients
+    /// only send back.
+    pub(crate) fn name(self, json: &str, place: impl Fn() -> String, losses: &mut Vec<Loss>) {
+        if self.0.is_empty() {
+            return;
+        }
+        let value: Value = serde_json::from_str(json).unwrap_or_default();
+        for path in self.0 {
+            // A question mark stands for an optional value.
+            let steps: Vec<&str> = path.split('.').filter(|step| *step != "?").collect();
+            let found = steps.iter().try_fold(&value, |value, step| match value {
+                Value::Array(list) => list.get(step.parse::<usize>().ok()?),
+                _ => value.get(step),
+            });
+            let is_echo = steps.last().is_some_and(|name| ECHOED.contains(name));
+            if is_echo || found.is_some_and(says_nothing) {
+                continue;
+            }
+            let mut field = place();
+            for step in steps {
+                match step.parse::<usize>() {
+                    Ok(index) => field.push_str(&format!("[{index}]")),
+                    Err(_) => field.push_str(&format!(".{step}")),
+                }
+            }
+            losses.push(Loss::dropped(field, "is not known here"));
+        }
+    }
+}
+
+/// Fields of answers.
+const ECHOED: [&str; 5] = ["id", "index", "logprobs", "status", "type"];
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// Parses a value as [`parse`] does; also returns the fields that its type does not know.
+pub(crate) fn parse_all<'a, T: Deserialize<'a>>(
+    json: &'a str,
+    place: impl FnOnce() -> String,
+) -> Result<(T, Unread), RequestError> {
+    let mut unread = Vec::new();
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let read = serde_ignored::deserialize(&mut reader, |path| unread.push(path.to_string()));
+    let read = read.and_then(|value| reader.end().map(|()| value));
+    let value = read.map_err(|error| unreadable(&error, place()))?;
+    Ok((value, Unread(unread)))
 }
 
 /// Returns the other spelling of a name in camel case.

@@ -6,7 +6,7 @@
 //! stay: a client that writes them means the provider that it chose.
 
 use plugin_api::{
-    chat::{ChatRequest, ToolDefinition},
+    chat::{ChatRequest, Content, ContentPart, ToolDefinition},
     operation::EmbedRequest,
 };
 use serde_json::Value;
@@ -64,6 +64,9 @@ pub fn leave_foreign(
         return Err(RequestError::new(name, "this provider has no such thing"));
     }
     if !to.iter().any(|to| is_of_one_vendor(from, to)) {
+        for (at, message) in request.messages.iter_mut().enumerate() {
+            options_of_parts(&mut message.parts, &format!("messages[{at}]"), &mut losses);
+        }
         for (at, tool) in request.tools.iter_mut().enumerate() {
             let ToolDefinition::Function(function) = tool else { continue };
             for (name, _) in std::mem::take(&mut function.options) {
@@ -75,6 +78,18 @@ pub fn leave_foreign(
         }
     }
     Ok(losses)
+}
+
+fn options_of_parts(parts: &mut [ContentPart], place: &str, losses: &mut Vec<Loss>) {
+    for (at, part) in parts.iter_mut().enumerate() {
+        for (name, _) in std::mem::take(&mut part.options) {
+            let field = format!("{place}.parts[{at}].{name}");
+            losses.push(Loss::dropped(field, "belongs to another vendor"));
+        }
+        if let Content::ToolResult(result) = &mut part.content {
+            options_of_parts(&mut result.parts, &format!("{place}.parts[{at}]"), losses);
+        }
+    }
 }
 
 /// Takes out of a request for vectors what only the format it was read in understands, as
@@ -240,14 +255,17 @@ mod tests {
     }
 
     #[test]
-    fn options_of_tools_stay_with_their_vendor() {
+    fn options_of_tools_and_parts_stay_with_their_vendor() {
         let mut function = FunctionTool::new("f", None);
         function.options = [("eager_input_streaming".to_owned(), json!(true))].into();
         let mut request = asked(json!({}));
+        request.messages[0].parts[0].options = [("context".to_owned(), json!("x"))].into();
         request.tools = vec![ToolDefinition::Function(function)];
         let to = [gemini::DIALECT.to_owned()];
         let losses = leave_foreign(&mut request, anthropic_messages::DIALECT, &to).unwrap();
-        assert_eq!(losses[0].field, "tools[0].eager_input_streaming");
+        let named: Vec<&str> = losses.iter().map(|loss| &*loss.field).collect();
+        assert_eq!(named, ["messages[0].parts[0].context", "tools[0].eager_input_streaming"]);
+        assert!(request.messages[0].parts[0].options.is_empty());
         let ToolDefinition::Function(function) = &request.tools[0] else { panic!() };
         assert!(function.options.is_empty());
     }

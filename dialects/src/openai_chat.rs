@@ -27,6 +27,7 @@ mod wire;
 pub use crate::head::DatedHead as Head;
 pub use completions::{CompletionEncoder, decode_completion, encode_completion};
 pub use encoder::{Encoder, encode_response};
+pub(crate) use inbound::user;
 pub use inbound::{Decoded, decode_request};
 pub use quirks::{MaxTokensField, Quirks, ReasoningBack, SystemRole, ToolIds};
 pub use request::encode_request;

@@ -80,8 +80,8 @@ impl ClientFields {
             (anthropic_messages::DIALECT, "citations") => "citations",
             (openai_responses::DIALECT, "citations") => "annotations",
             (_, "strict") => "strict",
-            // Of a tool: what one vendor alone gives it.
-            (_, member) if place.starts_with("tools") && self.has_member(&place, member) => member,
+            // What one vendor alone gives a part or a tool.
+            (_, member) if self.has_member(&place, member) => member,
             _ => return place,
         };
         format!("{place}.{own}")
@@ -89,8 +89,8 @@ impl ClientFields {
 
     fn has_member(&self, place: &str, member: &str) -> bool {
         let pointer = place.replace(['[', '.'], "/").replace(']', "");
-        let tool = self.body.pointer(&format!("/{pointer}"));
-        tool.is_some_and(|tool| tool.get(member).is_some())
+        let found = self.body.pointer(&format!("/{pointer}"));
+        found.is_some_and(|found| found.get(member).is_some())
     }
 
     /// Returns what the dialect calls a setting; `None` where it is called the same.
@@ -222,10 +222,10 @@ mod tests {
             &[
                 ("messages[3].parts[1]", "messages[3].content[1]"),
                 ("messages[3].parts[0].cache", "messages[3].content[0].prompt_cache_breakpoint"),
-                ("messages[3].name", "messages[3]"),
+                ("messages[3].name", "messages[3].name"),
                 ("messages[1].parts[0]", "messages[1].reasoning_content"),
                 ("messages[1].parts[1].kind", "messages[1].tool_calls[0]"),
-                ("messages[1].role", "messages[1]"),
+                ("messages[1].role", "messages[1].role"),
                 ("messages[2].parts[0].parts[0]", "messages[2]"),
                 ("messages[2].parts[0].parts[1]", "messages[2].content[1]"),
                 ("messages[0].parts[0]", "messages[0].content"),

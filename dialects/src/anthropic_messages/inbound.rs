@@ -42,7 +42,7 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     let mut messages = system(&mut fields)?;
     let list: Vec<&RawValue> = fields.require("messages")?;
     for (at, raw) in list.into_iter().enumerate() {
-        messages.push(message(raw.get(), &format!("messages[{at}]"))?);
+        messages.push(message(raw.get(), &format!("messages[{at}]"), &mut losses)?);
     }
     let mut request = ChatRequest::new(model, messages);
     request.max_output_tokens = fields.take("max_tokens")?;
@@ -77,11 +77,15 @@ fn system(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestError> {
     Ok(Some(message).filter(|message| !message.parts.is_empty()).into_iter().collect())
 }
 
-fn message(json: &str, place: &str) -> Result<Message, RequestError> {
+fn message(json: &str, place: &str, losses: &mut Vec<Loss>) -> Result<Message, RequestError> {
     let mut fields = Fields::new(json, place)?;
     let role: String = fields.require("role")?;
     let raw = fields.raw("content").ok_or_else(|| fields.missing("content"))?;
     let parts = content(raw.get(), &fields.at("content"))?;
+    let unknown = |role: &str| {
+        let message = format!("`{}` is not a role", role.escape_debug());
+        fields.error("role", message)
+    };
     let is_result = |content: &Content| matches!(content, Content::ToolResult(_));
     let role = match &*role {
         "system" => Role::System,
@@ -91,11 +95,9 @@ fn message(json: &str, place: &str) -> Result<Message, RequestError> {
             Role::Tool
         }
         "user" => Role::User,
-        role => {
-            let message = format!("`{}` is not a role", role.escape_debug());
-            return Err(fields.error("role", message));
-        }
+        role => return Err(unknown(role)),
     };
+    fields.name_rest(losses);
     Ok(Message::new(role, parts))
 }
 
@@ -170,22 +172,28 @@ fn output_config(
     request: &mut ChatRequest,
     reasoning: &mut ReasoningSettings,
 ) -> Result<(), RequestError> {
+    // Where the beta of this feature had it.
+    if let Some(format) = fields.take::<Value>("output_format")? {
+        request.response_format = Some(response_format(&format, "output_format")?);
+    }
     let Some(mut config) = fields.object("output_config")? else { return Ok(()) };
     reasoning.effort = config.take("effort")?;
     if let Some(format) = config.take::<Value>("format")? {
-        if format["type"] != "json_schema" {
-            let message = "expected `json_schema`";
-            return Err(RequestError::new("output_config.format.type", message));
-        }
-        let schema = format.get("schema").cloned().unwrap_or_default();
-        request.response_format =
-            Some(ResponseFormat::JsonSchema(JsonSchema::new(FORMAT_NAME, schema)));
+        request.response_format = Some(response_format(&format, "output_config.format")?);
     }
     let rest: BTreeMap<_, _> = config.rest().collect();
     if !rest.is_empty() {
         request.options.insert("output_config".into(), serde_json::json!(rest));
     }
     Ok(())
+}
+
+fn response_format(format: &Value, place: &str) -> Result<ResponseFormat, RequestError> {
+    if format["type"] != "json_schema" {
+        return Err(RequestError::new(format!("{place}.type"), "expected `json_schema`"));
+    }
+    let schema = format.get("schema").cloned().unwrap_or_default();
+    Ok(ResponseFormat::JsonSchema(JsonSchema::new(FORMAT_NAME, schema)))
 }
 
 /// Takes the mark that ends a prefix worth caching out of a block or a tool.

@@ -38,7 +38,7 @@ pub(super) fn read(model: &str, mut fields: Fields<'_>) -> Result<Decoded, Reque
     let mut losses = Vec::new();
     // Some clients repeat here what the path says.
     fields.raw("model");
-    request.messages = parts::messages(&mut fields)?;
+    request.messages = parts::messages(&mut fields, &mut losses)?;
     tools::read(&mut fields, &mut request, &mut losses)?;
     if let Some(config) = fields.object("generationConfig")? {
         generation_config(config, &mut request)?;

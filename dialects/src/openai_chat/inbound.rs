@@ -7,13 +7,13 @@ use plugin_api::chat::{
     JsonSchema, Media, Message, Opaque, Reasoning, ReasoningSettings, ResponseFormat, Role, Text,
     ToolCall, ToolChoice, ToolDefinition, ToolKind, ToolResult,
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use self::parts::content;
+use self::parts::{CacheMark, content};
 use super::{DIALECT, sources, token};
 use crate::{
-    fields::{Fields, parse},
+    fields::{Fields, parse, parse_all},
     loss::{Loss, RequestError},
 };
 
@@ -77,10 +77,9 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
         fields.take::<Value>("response_format")?.as_ref().map(response_format).transpose()?;
     request.cache_key = fields.take("prompt_cache_key")?;
     request.store = fields.take("store")?;
-    let user = fields.take("user")?;
-    request.user = fields.take("safety_identifier")?.or(user);
+    request.user = user(&mut fields, &mut losses)?;
     request.metadata = fields.take("metadata")?.unwrap_or_default();
-    let legacy_functions = tools(&mut fields, &mut request)?;
+    let legacy_functions = tools(&mut fields, &mut request, &mut losses)?;
     request.parallel_tool_calls = fields.take("parallel_tool_calls")?;
     if fields.take::<bool>("logprobs")? == Some(true) {
         losses.push(Loss::dropped("logprobs", "is not part of the answer"));
@@ -90,6 +89,18 @@ pub fn decode_request(body: &[u8]) -> Result<Decoded, RequestError> {
     }
     request.options.extend(fields.rest());
     Ok(Decoded { request, stream, include_usage, legacy_functions, losses })
+}
+
+/// Reads who asks: of two words for it the newer.
+pub(crate) fn user(
+    fields: &mut Fields<'_>,
+    losses: &mut Vec<Loss>,
+) -> Result<Option<String>, RequestError> {
+    let (older, newer) = (fields.take("user")?, fields.take("safety_identifier")?);
+    if newer.is_some() && older.is_some() && newer != older {
+        losses.push(Loss::dropped("user", "stands behind `safety_identifier`"));
+    }
+    Ok(newer.or(older))
 }
 
 /// Reports whether a field of the wire has a typed place in the neutral request (or, for `n` and
@@ -159,11 +170,21 @@ fn response_format(value: &Value) -> Result<ResponseFormat, RequestError> {
 }
 
 #[derive(Deserialize)]
+struct WireTool {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    function: Option<WireFunction>,
+    custom: Option<CustomTool>,
+    cache_control: Option<CacheMark>,
+}
+
+#[derive(Deserialize)]
 struct WireFunction {
     name: String,
     description: Option<String>,
     parameters: Option<Value>,
     strict: Option<bool>,
+    cache_control: Option<CacheMark>,
 }
 
 impl From<WireFunction> for ToolDefinition {
@@ -171,25 +192,32 @@ impl From<WireFunction> for ToolDefinition {
         let mut tool = FunctionTool::new(wire.name, wire.parameters);
         tool.description = wire.description;
         tool.strict = wire.strict;
+        tool.cache = wire.cache_control.map(CacheMark::read);
         Self::Function(tool)
     }
 }
 
 /// Reads tools in both generations; says whether it was the older.
-fn tools(fields: &mut Fields<'_>, request: &mut ChatRequest) -> Result<bool, RequestError> {
+fn tools(
+    fields: &mut Fields<'_>,
+    request: &mut ChatRequest,
+    losses: &mut Vec<Loss>,
+) -> Result<bool, RequestError> {
     let list: Vec<&RawValue> = fields.take("tools")?.unwrap_or_default();
     for (at, raw) in list.iter().enumerate() {
-        let value: Value = parse(raw.get(), || format!("tools[{at}]"))?;
-        let bad =
-            |error: serde_json::Error| RequestError::new(format!("tools[{at}]"), error.to_string());
-        let inner = |name: &str| value[name].clone();
-        request.tools.push(match value["type"].as_str() {
+        let place = || format!("tools[{at}]");
+        let (wire, unread): (WireTool, _) = parse_all(raw.get(), place)?;
+        let missing = |name: &str| RequestError::new(format!("{}.{name}", place()), "is missing");
+        request.tools.push(match wire.kind.as_deref() {
             Some("function") | None => {
-                serde_json::from_value::<WireFunction>(inner("function")).map_err(bad)?.into()
+                unread.name(raw.get(), place, losses);
+                let mut function = wire.function.ok_or_else(|| missing("function"))?;
+                function.cache_control = function.cache_control.or(wire.cache_control);
+                function.into()
             }
             Some("custom") => {
-                let custom: CustomTool = serde_json::from_value(inner("custom")).map_err(bad)?;
-                ToolDefinition::Custom(custom)
+                unread.name(raw.get(), place, losses);
+                ToolDefinition::Custom(wire.custom.ok_or_else(|| missing("custom"))?)
             }
             Some(_) => ToolDefinition::Provider(Opaque::new(DIALECT, raw.get())),
         });
@@ -253,12 +281,14 @@ struct WireMessage<'a> {
     function_call: Option<WireCalled>,
     tool_call_id: Option<String>,
     /// Sources of what the assistant said.
-    annotations: Option<Vec<IgnoredAny>>,
+    annotations: Option<Vec<Value>>,
     /// Pictures that the assistant made, as answers hold them.
     #[serde(borrow)]
     images: Option<&'a RawValue>,
     /// Something that the assistant said aloud, by the vendor's own id.
-    audio: Option<IgnoredAny>,
+    audio: Option<Value>,
+    /// Anthropic's mark, which clients of several vendors also write in this format.
+    cache_control: Option<CacheMark>,
 }
 
 #[derive(Deserialize)]
@@ -310,7 +340,9 @@ fn message(
     calls: &mut Calls,
     losses: &mut Vec<Loss>,
 ) -> Result<Message, RequestError> {
-    let wire: WireMessage<'_> = parse(json, || format!("messages[{at}]"))?;
+    let place = || format!("messages[{at}]");
+    let (wire, unread): (WireMessage<'_>, _) = parse_all(json, place)?;
+    unread.name(json, place, losses);
     if wire.audio.is_some() {
         let message = "stands for what another vendor keeps";
         return Err(RequestError::new(format!("messages[{at}].audio"), message));
@@ -323,8 +355,8 @@ fn message(
         "developer" => Role::Developer,
         "user" => Role::User,
         "assistant" => Role::Assistant,
-        "tool" => return tool_message(at, wire, calls),
-        "function" => return function_message(at, wire, calls),
+        "tool" => return tool_message(at, wire, calls, losses),
+        "function" => return function_message(at, wire, calls, losses),
         role => {
             let message = format!("`{}` is not a role", role.escape_debug());
             return Err(RequestError::new(format!("messages[{at}].role"), message));
@@ -332,7 +364,10 @@ fn message(
     };
     let mut message = Message::new(role, Vec::new());
     reasoning(&wire, &mut message.parts);
-    message.parts.extend(content(at, wire.content)?);
+    message.parts.extend(content(at, wire.content, losses)?);
+    if let (Some(mark), Some(last)) = (wire.cache_control, message.parts.last_mut()) {
+        last.cache = Some(mark.read());
+    }
     for (media_type, data) in wire.images.map(sources::pictures).unwrap_or_default() {
         let picture = Media::new(DataSource::Inline { data }).media_type(media_type);
         message.parts.push(Content::Image(picture).into());
@@ -393,15 +428,22 @@ fn tool_call(at: usize, call: WireCall, calls: &mut Calls) -> Result<ContentPart
     Ok(part)
 }
 
-fn tool_message(at: usize, wire: WireMessage<'_>, calls: &Calls) -> Result<Message, RequestError> {
+fn tool_message(
+    at: usize,
+    wire: WireMessage<'_>,
+    calls: &Calls,
+    losses: &mut Vec<Loss>,
+) -> Result<Message, RequestError> {
     let Some(id) = wire.tool_call_id else {
         return Err(RequestError::new(format!("messages[{at}].tool_call_id"), "is missing"));
     };
     let kind = if calls.custom.contains(&id) { ToolKind::Custom } else { ToolKind::Function };
-    let mut result = ToolResult::new(id, content(at, wire.content)?);
+    let mut result = ToolResult::new(id, content(at, wire.content, losses)?);
     result.name = wire.name;
     result.kind = kind;
-    Ok(Message::new(Role::Tool, vec![Content::ToolResult(result).into()]))
+    let mut part = ContentPart::from(Content::ToolResult(result));
+    part.cache = wire.cache_control.map(CacheMark::read);
+    Ok(Message::new(Role::Tool, vec![part]))
 }
 
 /// Reads the older generation's answer to a call, which names the function and no id.
@@ -409,6 +451,7 @@ fn function_message(
     at: usize,
     wire: WireMessage<'_>,
     calls: &mut Calls,
+    losses: &mut Vec<Loss>,
 ) -> Result<Message, RequestError> {
     let Some(name) = wire.name else {
         return Err(RequestError::new(format!("messages[{at}].name"), "is missing"));
@@ -416,7 +459,7 @@ fn function_message(
     let Some((_, id)) = calls.legacy.iter().rev().find(|(called, _)| *called == name) else {
         return Err(RequestError::new(format!("messages[{at}].name"), "was not called before"));
     };
-    let mut result = ToolResult::new(id.clone(), content(at, wire.content)?);
+    let mut result = ToolResult::new(id.clone(), content(at, wire.content, losses)?);
     result.name = Some(name);
     Ok(Message::new(Role::Tool, vec![Content::ToolResult(result).into()]))
 }

@@ -232,7 +232,7 @@ impl Encoder {
         match &mut self.active {
             Some(open) if open.part == part => open.tokens.push(continuity.clone()),
             _ if self.placed.contains(&part) || is_picture => {
-                self.late.push((part, continuity.clone()))
+                self.late.push((part, continuity.clone()));
             }
             _ => {
                 self.open(part, Kind::Hidden, out);

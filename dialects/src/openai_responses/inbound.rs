@@ -14,6 +14,7 @@ use super::{Namespaces, request::ENCRYPTED};
 use crate::{
     fields::Fields,
     loss::{Loss, RequestError},
+    openai_chat,
 };
 
 /// A client's request.
@@ -72,7 +73,10 @@ pub fn decode_request_with(
         request.messages.push(Message::system(text));
     }
     match fields.raw("input") {
-        Some(raw) => items::read(raw.get(), &namespaces, find, &mut request.messages)?,
+        Some(raw) => {
+            let messages = &mut request.messages;
+            items::read(raw.get(), &namespaces, find, messages, &mut losses)?;
+        }
         None if request.context.is_some() || fields.contains("prompt") => {}
         None => return Err(fields.missing("input")),
     }
@@ -82,8 +86,7 @@ pub fn decode_request_with(
     request.sampling.top_p = fields.take("top_p")?;
     request.cache_key = fields.take("prompt_cache_key")?;
     request.store = fields.take("store")?;
-    let user = fields.take("user")?;
-    request.user = fields.take("safety_identifier")?.or(user);
+    request.user = openai_chat::user(&mut fields, &mut losses)?;
     request.metadata = fields.take("metadata")?.unwrap_or_default();
     reasoning(&mut fields, &mut request)?;
     text(&mut fields, &mut request)?;

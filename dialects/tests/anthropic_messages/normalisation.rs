@@ -290,3 +290,16 @@ fn reasoning_carriers_go_back_as_they_came() {
         ])
     );
 }
+
+#[test]
+fn what_is_not_known_in_a_message_is_named_and_the_older_place_of_a_form_is_read() {
+    let schema = json!({"type": "object"});
+    let body = json!({"model": "m", "max_tokens": 1, "messages": [
+        {"role": "user", "content": "hi", "odd": 1}],
+        "output_format": {"type": "json_schema", "schema": schema}});
+    let decoded = decode_request(body.to_string().as_bytes()).unwrap();
+    let named: Vec<&str> = decoded.losses.iter().map(|loss| &*loss.field).collect();
+    assert_eq!(named, ["messages[0].odd"]);
+    let Some(ResponseFormat::JsonSchema(form)) = decoded.request.response_format else { panic!() };
+    assert_eq!(form.schema, schema);
+}

@@ -544,3 +544,12 @@ fn a_failure_in_the_middle_is_heard_in_both_layouts() {
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Overloaded, "full"));
     }
 }
+
+#[test]
+fn what_is_not_known_in_a_turn_is_named() {
+    let body = json!({"contents": [
+        {"role": "user", "parts": [{"text": "t"}], "odd": 1, "nothing": null}]});
+    let decoded = decode_request("m", body.to_string().as_bytes()).unwrap();
+    let named: Vec<&str> = decoded.losses.iter().map(|loss| &*loss.field).collect();
+    assert_eq!(named, ["contents[0].odd"]);
+}

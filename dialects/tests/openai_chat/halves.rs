@@ -265,8 +265,8 @@ fn a_request_that_cannot_be_read_names_its_field() {
         ("temperature", json!("hot"), "temperature"),
         ("metadata", json!({"a": 1}), "metadata"),
         ("stop", json!(1), "stop"),
-        ("tools", json!([{"type": "function"}]), "tools[0]"),
-        ("tools", json!([{"type": "custom"}]), "tools[0]"),
+        ("tools", json!([{"type": "function"}]), "tools[0].function"),
+        ("tools", json!([{"type": "custom"}]), "tools[0].custom"),
         ("tool_choice", json!("perhaps"), "tool_choice"),
         ("response_format", json!({"type": "yaml"}), "response_format.type"),
         ("response_format", json!({"type": "json_schema"}), "response_format.json_schema.name"),
@@ -454,6 +454,38 @@ fn finish_words_usage_and_functions_follow_what_the_client_knows() {
     assert_eq!(choice["finish_reason"], "function_call");
     assert_eq!(choice["message"]["function_call"], json!({"name": "f", "arguments": "{}"}));
     assert_eq!(choice["message"].get("tool_calls"), None);
+}
+
+#[test]
+fn what_is_not_known_in_a_message_is_named_and_a_mark_of_anthropics_is_read() {
+    let mark = json!({"type": "ephemeral", "ttl": "1h"});
+    let body = json!({"model": "m", "user": "a", "safety_identifier": "b", "messages": [
+        {"role": "system", "content": "s", "cache_control": mark, "odd": 1},
+        {"role": "user", "content": [
+            {"type": "text", "text": "t", "cache_control": mark, "more": {"x": 1}}]},
+        {"role": "assistant", "content": null, "refusal": null, "annotations": [], "id": "x",
+            "provider_specific_fields": {}, "tool_calls": [{"id": "c", "type": "function", "index": 0,
+                "function": {"name": "f", "arguments": "{}", "extra": 1}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "r", "cache_control": {"type": "ephemeral"}},
+    ], "tools": [
+        {"type": "function", "cache_control": mark, "function": {"name": "f", "extra": {"y": 2}}}]});
+    let decoded = decode_request(body.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        places(&decoded.losses),
+        [
+            ("messages[0].odd", true),
+            ("messages[1].content[0].more", true),
+            ("messages[2].tool_calls[0].function.extra", true),
+            ("user", true),
+            ("tools[0].function.extra", true),
+        ]
+    );
+    let cache = |at: usize| decoded.request.messages[at].parts[0].cache.clone();
+    let seconds = |cache: Option<CacheControl>| cache.unwrap().ttl_seconds;
+    assert_eq!((seconds(cache(0)), seconds(cache(1))), (Some(3600), Some(3600)));
+    assert_eq!((cache(2), seconds(cache(3))), (None, None));
+    let ToolDefinition::Function(tool) = &decoded.request.tools[0] else { panic!() };
+    assert_eq!(seconds(tool.cache.clone()), Some(3600));
 }
 
 #[test]

@@ -636,3 +636,23 @@ fn a_reference_is_the_item_that_was_kept() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_not_known_in_an_item_is_named() {
+    let body = json!({"model": "m", "user": "a", "safety_identifier": "a", "input": [
+        {"type": "message", "role": "assistant", "id": "x", "status": "completed", "odd": 1, "content": [
+            {"type": "output_text", "text": "t", "annotations": [], "logprobs": [], "more": 1}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "odd": 1},
+        {"type": "web_search_call", "id": "w", "action": {"query": "q"}},
+    ], "tools": [{"type": "function", "name": "f", "odd": 1}, {"type": "web_search", "odd": 1}]});
+    let decoded = decode_request(body.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        places(&decoded.losses),
+        [
+            ("tools[0].odd", true),
+            ("input[0].odd", true),
+            ("input[0].content[0].more", true),
+            ("input[1].odd", true),
+        ]
+    );
+}

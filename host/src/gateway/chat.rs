@@ -295,7 +295,9 @@ async fn begin(
     let mut foreign = foreign.map_err(Failed::Unread)?;
     let words = question.words();
     // Other words are the client's already.
-    for loss in foreign.iter_mut().filter(|loss| loss.field.starts_with("tools[")) {
+    let is_neutral =
+        |loss: &&mut Loss| ["tools[", "messages["].iter().any(|list| loss.field.starts_with(list));
+    for loss in foreign.iter_mut().filter(is_neutral) {
         words.name(&mut loss.field);
     }
     let losses = [&asked.losses[..], &foreign].concat();

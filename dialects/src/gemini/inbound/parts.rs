@@ -12,7 +12,7 @@ use crate::{
     base64,
     fields::{Fields, parse},
     gemini::{DIALECT, calls::synthetic_id, media, token},
-    loss::RequestError,
+    loss::{Loss, RequestError},
 };
 
 /// Reports whether a field of a part is its content.
@@ -24,15 +24,19 @@ pub(super) fn is_data(name: &str) -> bool {
 const DATA: [&str; 5] = ["text", "functionCall", "functionResponse", "inlineData", "fileData"];
 
 /// Reads `systemInstruction` and `contents`.
-pub(super) fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestError> {
+pub(super) fn messages(
+    fields: &mut Fields<'_>,
+    losses: &mut Vec<Loss>,
+) -> Result<Vec<Message>, RequestError> {
     let mut messages = Vec::new();
     let mut calls = Calls::default();
     if let Some(raw) = fields.raw("systemInstruction") {
         let parts = if raw.get().starts_with('"') {
             vec![ContentPart::text(parse::<String>(raw.get(), || "systemInstruction".into())?)]
         } else {
-            let content = Fields::new(raw.get(), "systemInstruction")?;
-            parts(content, 0, &mut calls)?
+            let mut content = Fields::new(raw.get(), "systemInstruction")?;
+            content.raw("role");
+            parts(content, 0, &mut calls, losses)?
         };
         if !parts.is_empty() {
             messages.push(Message::new(Role::System, parts));
@@ -55,7 +59,7 @@ pub(super) fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, RequestE
             }
         };
         // 0 is the system's.
-        let parts = parts(content, at as u64 + 1, &mut calls)?;
+        let parts = parts(content, at as u64 + 1, &mut calls, losses)?;
         let is_result = |part: &ContentPart| matches!(part.content, Content::ToolResult(_));
         let (results, rest): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_result);
         if !results.is_empty() {
@@ -88,6 +92,7 @@ fn parts(
     mut content: Fields<'_>,
     turn: u64,
     calls: &mut Calls,
+    losses: &mut Vec<Loss>,
 ) -> Result<Vec<ContentPart>, RequestError> {
     let list = content.list("parts")?;
     let mut parts = Vec::with_capacity(list.len());
@@ -95,6 +100,7 @@ fn parts(
         let place = content.at(&format!("parts[{nth}]"));
         parts.extend(part(raw, place, || synthetic_id(turn, nth), calls)?);
     }
+    content.name_rest(losses);
     Ok(parts)
 }
 

@@ -9,9 +9,19 @@ use plugin_api::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{base64, fields::parse, loss::RequestError, openai_chat::token, sound::InputAudio};
+use crate::{
+    base64,
+    fields::{parse, parse_all},
+    loss::{Loss, RequestError},
+    openai_chat::token,
+    sound::InputAudio,
+};
 
-pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPart>, RequestError> {
+pub(super) fn content(
+    at: usize,
+    raw: Option<&RawValue>,
+    losses: &mut Vec<Loss>,
+) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let json = raw.get();
     if json == "null" || json == "\"\"" {
@@ -26,7 +36,9 @@ pub(super) fn content(at: usize, raw: Option<&RawValue>) -> Result<Vec<ContentPa
         .enumerate()
         .map(|(nth, raw)| {
             let field = || format!("messages[{at}].content[{nth}]");
-            part(parse(raw.get(), field)?).map_err(|(name, message)| {
+            let (wire, unread) = parse_all(raw.get(), field)?;
+            unread.name(raw.get(), field, losses);
+            part(wire).map_err(|(name, message)| {
                 RequestError::new(format!("{}.{name}", field()), message)
             })
         })
@@ -47,7 +59,8 @@ struct WirePart<'a> {
     file: Option<WireFile<'a>>,
     thinking: Option<Value>,
     signature: Option<String>,
-    prompt_cache_breakpoint: Option<WireBreakpoint>,
+    prompt_cache_breakpoint: Option<CacheMark>,
+    cache_control: Option<CacheMark>,
 }
 
 #[derive(Deserialize)]
@@ -69,9 +82,19 @@ struct WireFile<'a> {
     filename: Option<String>,
 }
 
+/// A mark that ends a prefix worth caching: OpenAI's, or Anthropic's, which clients of several vendors
+/// also write in this format.
 #[derive(Deserialize)]
-struct WireBreakpoint {
+pub(super) struct CacheMark {
     ttl: Option<String>,
+}
+
+impl CacheMark {
+    pub(super) fn read(self) -> CacheControl {
+        let mut cache = CacheControl::default();
+        cache.ttl_seconds = self.ttl.and_then(|ttl| duration_ms(&ttl)).map(|ms| ms / 1000);
+        cache
+    }
 }
 
 type Fault = (&'static str, &'static str);
@@ -99,11 +122,7 @@ fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
     };
     let mut part: ContentPart = content.into();
     part.continuity = tokens;
-    part.cache = wire.prompt_cache_breakpoint.map(|wire| {
-        let mut cache = CacheControl::default();
-        cache.ttl_seconds = wire.ttl.and_then(|ttl| duration_ms(&ttl)).map(|ms| ms / 1000);
-        cache
-    });
+    part.cache = wire.prompt_cache_breakpoint.or(wire.cache_control).map(CacheMark::read);
     Ok(part)
 }
 

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::parts::{self, content};
 use crate::{
     base64,
-    fields::parse,
-    loss::RequestError,
+    fields::{parse, parse_all},
+    loss::{Loss, RequestError},
     openai_responses::{
         DIALECT, Namespaces, PICTURE_ID,
         carrier::Carried,
@@ -58,6 +58,7 @@ pub(super) fn read(
     namespaces: &Namespaces,
     find: Find<'_>,
     messages: &mut Vec<Message>,
+    losses: &mut Vec<Loss>,
 ) -> Result<(), RequestError> {
     if json.starts_with('"') {
         messages.push(Message::user(parse::<String>(json, || "input".into())?));
@@ -67,7 +68,7 @@ pub(super) fn read(
     for (at, raw) in list.iter().enumerate() {
         let referred = reference(raw).and_then(|id| find(&id));
         let referred = referred.and_then(|json| RawValue::from_string(json).ok());
-        item(at, referred.as_deref().unwrap_or(raw), namespaces, messages)?;
+        item(at, referred.as_deref().unwrap_or(raw), namespaces, messages, losses)?;
     }
     Ok(())
 }
@@ -87,13 +88,26 @@ fn item(
     raw: &RawValue,
     namespaces: &Namespaces,
     messages: &mut Vec<Message>,
+    losses: &mut Vec<Loss>,
 ) -> Result<(), RequestError> {
     let field = || format!("input[{at}]");
-    let wire: WireItem<'_> = parse(raw.get(), field)?;
+    let (wire, unread): (WireItem<'_>, _) = parse_all(raw.get(), field)?;
+    // Others are kept as they came.
+    if let None
+    | Some(
+        "message"
+        | "function_call"
+        | "custom_tool_call"
+        | "function_call_output"
+        | "custom_tool_call_output",
+    ) = wire.kind.as_deref()
+    {
+        unread.name(raw.get(), field, losses);
+    }
     let missing = |name: &str| RequestError::new(format!("input[{at}].{name}"), "is missing");
     match wire.kind.as_deref() {
         // Clients leave out the type of the easy form.
-        Some("message") | None => message(at, wire, messages),
+        Some("message") | None => message(at, wire, messages, losses),
         Some("reasoning") => {
             reasoning(raw, &wire, said(messages));
             Ok(())
@@ -115,8 +129,10 @@ fn item(
         }
         Some(kind @ ("function_call_output" | "custom_tool_call_output")) => {
             let id = wire.call_id.ok_or_else(|| missing("call_id"))?;
-            let mut result =
-                ToolResult::new(id, content(|| format!("input[{at}].output"), wire.output)?);
+            let mut result = ToolResult::new(
+                id,
+                content(|| format!("input[{at}].output"), wire.output, losses)?,
+            );
             if kind == "custom_tool_call_output" {
                 result.kind = ToolKind::Custom;
             }
@@ -151,7 +167,12 @@ fn said(messages: &mut Vec<Message>) -> &mut Vec<ContentPart> {
     &mut messages[last].parts
 }
 
-fn message(at: usize, wire: WireItem<'_>, messages: &mut Vec<Message>) -> Result<(), RequestError> {
+fn message(
+    at: usize,
+    wire: WireItem<'_>,
+    messages: &mut Vec<Message>,
+    losses: &mut Vec<Loss>,
+) -> Result<(), RequestError> {
     let role = match wire.role.as_deref() {
         Some("system") => Role::System,
         Some("developer") => Role::Developer,
@@ -163,7 +184,7 @@ fn message(at: usize, wire: WireItem<'_>, messages: &mut Vec<Message>) -> Result
         }
         None => return Err(RequestError::new(format!("input[{at}].role"), "is missing")),
     };
-    let mut parts = content(|| format!("input[{at}].content"), wire.content)?;
+    let mut parts = content(|| format!("input[{at}].content"), wire.content, losses)?;
     if role != Role::Assistant {
         messages.push(Message::new(role, parts));
         return Ok(());

@@ -7,12 +7,17 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    base64, fields::parse, loss::RequestError, openai_responses::annotations, sound::InputAudio,
+    base64,
+    fields::{parse, parse_all},
+    loss::{Loss, RequestError},
+    openai_responses::annotations,
+    sound::InputAudio,
 };
 
 pub(super) fn content(
     field: impl Fn() -> String,
     raw: Option<&RawValue>,
+    losses: &mut Vec<Loss>,
 ) -> Result<Vec<ContentPart>, RequestError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let json = raw.get();
@@ -23,12 +28,14 @@ pub(super) fn content(
         return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
     }
     let list: Vec<&RawValue> = parse(json, &field)?;
-    let one = |(nth, raw): (usize, &&RawValue)| {
+    let mut one = |(nth, raw): (usize, &&RawValue)| {
         let place = || format!("{}[{nth}]", field());
-        part(parse(raw.get(), place)?)
+        let (wire, unread) = parse_all(raw.get(), place)?;
+        unread.name(raw.get(), place, losses);
+        part(wire)
             .map_err(|(name, message)| RequestError::new(format!("{}.{name}", place()), message))
     };
-    list.iter().enumerate().map(one).collect()
+    list.iter().enumerate().map(&mut one).collect()
 }
 
 /// Returns the texts of a list of parts, whatever their types; none of anything else.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    fields::{Fields, parse},
+    fields::{Fields, parse_all},
     loss::{Loss, RequestError},
     openai_responses::{DIALECT, Namespaces},
 };
@@ -35,7 +35,10 @@ pub(super) fn read(
     let list: Vec<&RawValue> = fields.take("tools")?.unwrap_or_default();
     for (at, raw) in list.iter().enumerate() {
         let field = format!("tools[{at}]");
-        let wire: WireTool<'_> = parse(raw.get(), || field.clone())?;
+        let (wire, unread): (WireTool<'_>, _) = parse_all(raw.get(), || field.clone())?;
+        if let None | Some("function" | "custom" | "namespace") = wire.kind.as_deref() {
+            unread.name(raw.get(), || field.clone(), losses);
+        }
         if wire.kind.as_deref() != Some("namespace") {
             request.tools.push(tool(&field, raw, wire, "", namespaces)?);
             continue;
@@ -46,7 +49,8 @@ pub(super) fn read(
         }
         for (inner, raw) in wire.tools.unwrap_or_default().into_iter().enumerate() {
             let field = format!("{field}.tools[{inner}]");
-            let wire = parse(raw.get(), || field.clone())?;
+            let (wire, unread) = parse_all(raw.get(), || field.clone())?;
+            unread.name(raw.get(), || field.clone(), losses);
             request.tools.push(tool(&field, raw, wire, &namespace, namespaces)?);
         }
     }
