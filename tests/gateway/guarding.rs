@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     harness::Test,
-    upstream::{Reply, Upstream},
+    upstream::{Gate, Reply, Upstream},
 };
 
 /// Makes a client key and returns it.
@@ -253,6 +253,34 @@ fn five_hundred_slow_heads_and_bodies_hold_up_nobody() {
     );
     assert_eq!((without.len(), with.len()), (800, 800), "all were answered");
     assert_eq!(upstream.requests().iter().filter(|r| r.method == "POST").count(), 1640);
+}
+
+/// Each connection may need another one upstream: those for which there is no room wait at the door, and
+/// no healthy provider is taken for a dead one.
+#[test]
+fn with_few_descriptors_clients_wait_and_none_fails() {
+    let gate = Gate::new();
+    let hold = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Reply::sse()
+            .event(r#"{"choices":[{"delta":{"content":"red"}}]}"#)
+            .wait(&hold)
+            .event("[DONE]")
+    });
+    let test = home(&upstream, "");
+    let mut command = Command::new("sh");
+    let serve = "ulimit -n 64; exec \"$0\" serve --listen 127.0.0.1:0";
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_maestro")]);
+    let gateway = Gateway::of(test.command(command));
+    let body = chat("lab/m", true);
+    let ask = |_| gateway.send("POST", CHAT, &[("connection", "close")], &body);
+    let mut clients: Vec<Connection> = (0..60).map(ask).collect();
+    upstream.wait_for_requests(1);
+    gate.open();
+    for client in &mut clients {
+        let answer = client.finish();
+        assert!(answer.status == 200 && answer.body.contains("red"), "{answer:?}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::{
 use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use secrecy::SecretString;
 use tokio::{
     net::lookup_host,
@@ -234,7 +235,7 @@ impl Server {
     /// Serves until `stop`, then finishes what has begun; returns how many connections were cut
     /// because the time for that was over. `stop` says how many can never end, and are not waited for.
     pub async fn run(self, stop: impl Future<Output = usize>) -> usize {
-        let most = self.settings.max_connections.max(1);
+        let most = room_for(self.settings.max_connections.max(1));
         let (stopping, stopped) = watch::channel(false);
         let service = Arc::new(Service {
             gateway: self.gateway,
@@ -415,6 +416,22 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+/// Returns how many of the wished connections the system's descriptors are enough for: each may need
+/// another one upstream, and what else is opened must not be refused because of them.
+fn room_for(wished: u32) -> u32 {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return wished };
+    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count);
+    let free = limit.saturating_sub(open as u64 + SPARE_DESCRIPTORS);
+    let fit = u32::try_from(free / 2).unwrap_or(u32::MAX).clamp(1, wished);
+    if fit < wished {
+        tracing::info!("at most {fit} connections at once: this process may open {limit} files");
+    }
+    fit
+}
+
+/// Descriptors for what is opened on the way: the store, plugins and their workers.
+const SPARE_DESCRIPTORS: u64 = 16;
 
 /// Longest head of a request, and most of a body that is read ahead.
 const MAX_HEAD: usize = 64 * 1024;

@@ -1,7 +1,8 @@
 //! Sends requests with pooled connections.
 
 use std::{
-    fs,
+    error::Error as _,
+    fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, Once, PoisonError},
     time::Duration,
@@ -220,7 +221,12 @@ impl Transport {
             builder =
                 builder.identity(Identity::from_pem(&read(path)?).map_err(|_| invalid(path))?);
         }
-        builder.build().map_err(|error| TransportError::refused(chain(&error)))
+        // What was configured is read already; left is what the system could not give.
+        builder.build().map_err(|error| TransportError {
+            kind: TransportErrorKind::Other,
+            message: format!("no client can be made: {}", chain(&error)),
+            sent: false,
+        })
     }
 
     fn failed(&self, origin: &Origin, error: reqwest::Error) -> TransportError {
@@ -247,12 +253,27 @@ impl Transport {
                 format!("no connection to `{origin}` within {} ms", self.timeouts.connect_ms)
             }
             TransportErrorKind::Dns => format!("the name of `{origin}` does not resolve"),
+            TransportErrorKind::Connect if is_short_of_descriptors(&error) => {
+                format!("this machine has no file descriptor left for a connection to `{origin}`")
+            }
             TransportErrorKind::Connect => format!("nobody answers at `{origin}`"),
             TransportErrorKind::Tls => format!("no trusted connection to `{origin}`: {text}"),
             _ => format!("the connection to `{origin}` broke: {text}"),
         };
         TransportError { kind, message, sent }
     }
+}
+
+fn is_short_of_descriptors(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if matches!(code, Some(libc::EMFILE | libc::ENFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn undeclared(url: &Url, route: &Route) -> TransportError {
