@@ -231,10 +231,17 @@ fn a_changed_configuration_serves_and_a_bad_one_does_not() {
         fs::write(&path, good.replace("openai-compatible", "nobody")).unwrap();
         gateway.wait_for_stderr("does not fit the plugins");
         assert_eq!(served(), "echo/echo");
+        // As an editor leaves it that empties a file before it writes.
+        fs::write(&path, "").unwrap();
+        gateway.wait_for_stderr("is empty or gone");
+        assert_eq!(served(), "echo/echo");
         fs::write(&path, &good).unwrap();
         until(|| served() == "lab/m");
         over.store(true, Ordering::Relaxed);
     });
+    fs::remove_file(&path).unwrap();
+    rustix::process::kill_process(gateway.process(), rustix::process::Signal::HUP).unwrap();
+    until(|| gateway.post(CHAT, chat("fast", false)).status == 404);
     gateway.stop();
 }
 

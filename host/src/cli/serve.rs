@@ -55,7 +55,8 @@ are put in quarantine, what others are being answered is finished, and the gatew
 1, so that whoever watches over it starts it again without the plugin.
 
 SIGTERM and Ctrl-C stop it: nothing more is accepted, and what has begun is finished. A second
-one ends it at once. SIGHUP has it look at plugins and certificate again.";
+one ends it at once. SIGHUP has it look at configuration, plugins
+and certificate again.";
 
 /// Runs the command.
 pub(super) async fn run(args: ServeArgs, maestro: Maestro, output: &Output) -> Outcome {

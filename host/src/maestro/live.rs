@@ -17,6 +17,15 @@ use crate::{
     },
 };
 
+/// Why the configuration is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Something changed on the disk.
+    ByTheFile,
+    /// Somebody said so.
+    ByName,
+}
+
 impl Maestro {
     /// Watches the plugin folders and takes over what changes, as long as the watch is kept and somebody
     /// else has this host. What goes wrong is told to who listens on [`on_warning`](Self::on_warning).
@@ -49,7 +58,7 @@ impl Maestro {
                 plugins.any(|plugin| !development::is_live(&plugin.judged.path))
             };
             let unfinished = (why == Why::News || ended()) && {
-                maestro.reload_config_or_warn();
+                maestro.reload_config_or_warn(Asked::ByTheFile);
                 let changes = maestro.reload_plugins();
                 tell(&changes);
                 changes.problems.iter().for_each(|problem| maestro.warn(problem));
@@ -67,14 +76,14 @@ impl Maestro {
     /// Looks at configuration and plugin folders again, as on SIGHUP. What goes wrong is told to who
     /// listens on [`on_warning`](Self::on_warning), and leaves what served before.
     pub fn reload(&self) -> Changes {
-        self.reload_config_or_warn();
+        self.reload_config_or_warn(Asked::ByName);
         let changes = self.reload_plugins();
         changes.problems.iter().for_each(|problem| self.warn(problem));
         changes
     }
 
-    fn reload_config_or_warn(&self) {
-        if let Err(error) = self.reload_config() {
+    fn reload_config_or_warn(&self, asked: Asked) {
+        if let Err(error) = self.reload_config(asked) {
             self.warn(&format!("{}; the former configuration stays", super::one_line(&error)));
         }
     }
@@ -83,12 +92,13 @@ impl Maestro {
     /// whether it is another one.
     ///
     /// Not everything can change while a host runs: the store, plugin folders, the terms of workers,
-    /// timeouts of connections and where a gateway listens are as they were when it was opened.
+    /// timeouts of connections and where a gateway listens are as they were when it was opened. A file that
+    /// is found empty or gone may just be being written: it counts only when somebody asks by name.
     ///
     /// # Errors
     ///
     /// [`Error::Config`], [`Error::Misfit`]; the former configuration stays.
-    fn reload_config(&self) -> Result<bool, Error> {
+    fn reload_config(&self, asked: Asked) -> Result<bool, Error> {
         let path = self.home().config_file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -98,6 +108,13 @@ impl Maestro {
         // Held to the end: of two that look at once, the one that read the newer file must come last.
         let mut seen = self.inner.config_text.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == text {
+            return Ok(false);
+        }
+        if asked == Asked::ByTheFile && text.trim().is_empty() {
+            let path = path.display();
+            self.warn(&format!(
+                "`{path}` is empty or gone; the former configuration stays until SIGHUP"
+            ));
             return Ok(false);
         }
         let config = Config::parse(&text, &path);
