@@ -421,6 +421,24 @@ fn a_key_may_only_what_it_was_given() {
     let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
     assert_eq!(ids, ["lab/m", "lab/mistral-small"]);
 
+    // A session of its own binds by itself.
+    let own = key(&test, "own", &["--session", "lab=home"]);
+    assert_eq!(ask(&own, &[], "lab/m").status, 200);
+    assert_eq!(ask(&own, &[], "echo/echo").status, 200);
+    for (headers, model) in [(&[("x-maestro-session", "work")][..], "lab/m"), (&[], "lab:work/m")] {
+        assert_eq!(ask(&own, headers, model).status, 403, "{headers:?} {model}");
+    }
+    let answer = gateway.ask(
+        "POST",
+        "/s/work/v1/chat/completions",
+        &[("x-api-key", &own)],
+        chat("lab/m", false),
+    );
+    assert_eq!(answer.status, 403, "{answer:?}");
+    // Of a pool it gets its own, too.
+    assert_eq!(ask(&own, &[], "lab:*/m").status, 200);
+    assert_eq!(upstream.requests().pop().unwrap().header("authorization"), "Bearer home-canary");
+
     assert_eq!(ask(&few, &[], "echo/echo").status, 200);
     assert_eq!(ask(&few, &[], "echo/echo").status, 200);
     let limited = ask(&few, &[], "echo/echo");

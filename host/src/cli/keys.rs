@@ -55,7 +55,7 @@ struct CreateArgs {
     /// for more. Without it, everything
     #[arg(long, value_name = "PATTERN")]
     allow: Vec<RefPattern>,
-    /// The session that it uses of a provider, as `PROVIDER=NAME`; repeat for more
+    /// The one session that it uses of a provider, as `PROVIDER=NAME`; repeat for more
     #[arg(long, value_name = "PROVIDER=NAME", value_parser = bound)]
     session: Vec<SessionSelector>,
     /// Most requests in a minute

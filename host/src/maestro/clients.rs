@@ -29,7 +29,7 @@ pub struct NewClientKey {
     pub name: String,
     /// What it may use; empty for everything.
     pub allow: Vec<RefPattern>,
-    /// The sessions that it uses, each with its provider.
+    /// The sessions that it is bound to, each with its provider: of that provider it uses no other.
     pub sessions: Vec<SessionSelector>,
     /// Most requests in a minute.
     pub requests_per_minute: Option<u32>,
@@ -107,7 +107,15 @@ impl Client {
         let allows = |allow: &Vec<RefPattern>| {
             allow.iter().any(|p| p.allows(provider, model) && p.allows_session(session))
         };
-        self.allow.as_ref().is_none_or(allows)
+        self.is_bound_to(provider, session) && self.allow.as_ref().is_none_or(allows)
+    }
+
+    /// Reports whether a session is one that the key is bound to, if it is to any of the provider's.
+    fn is_bound_to(&self, provider: &str, session: Option<&str>) -> bool {
+        let of_it =
+            |own: &&SessionSelector| own.provider.as_ref().is_some_and(|p| p.as_str() == provider);
+        let mut own = self.sessions.iter().filter(of_it).peekable();
+        own.peek().is_none() || own.any(|own| Some(own.name.as_str()) == session)
     }
 }
 
