@@ -141,6 +141,36 @@ fn requests_at_once_stay_within_the_budget() {
     gateway.stop();
 }
 
+/// A stream says what it used only where it is asked to: it is asked, and its client none the wiser.
+#[test]
+fn a_key_that_is_counted_gets_the_same_answer() {
+    let upstream = Upstream::always(uses(3, 4));
+    let test = home(&upstream, "");
+    let counted = key(&test, &["--tpm", "100000"]);
+    let output = test.args_of(["keys", "create", "--name", "free"]);
+    let free = output.stdout.trim().to_owned();
+    let gateway = Gateway::start(&test);
+    let body = r#"{"model":"lab/m","odd":[1.50],"n":2,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    let plain = ask(&gateway, &free, CHAT, body);
+    let sent = upstream.requests().pop().unwrap().body;
+    let same = ask(&gateway, &counted, CHAT, body);
+    let also = upstream.requests().pop().unwrap().body;
+    assert_eq!((plain.status, same.status), (200, 200), "{same:?}");
+    let wish = "{\"stream_options\":{\"include_usage\":true},";
+    let also = String::from_utf8(also).unwrap();
+    assert_eq!(also.replacen(wish, "{", 1), String::from_utf8(sent).unwrap());
+    assert!(plain.body.contains("\"usage\"") && plain.body.contains("[DONE]"), "{plain:?}");
+    let usage = plain.body.find(
+        "data: {\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"choices\":[]",
+    );
+    let usage = usage.unwrap();
+    let end = usage + plain.body[usage..].find("\n\n").unwrap() + 2;
+    assert_eq!(same.body, [&plain.body[..usage], &plain.body[end..]].concat());
+    let rows = wait_for_usage(&test, 2);
+    assert_eq!(rows.iter().map(|row| row["output_tokens"].as_i64().unwrap()).sum::<i64>(), 8);
+    gateway.stop();
+}
+
 #[test]
 fn vectors_are_paid_for_and_counting_is_not() {
     let upstream = Upstream::start(server);

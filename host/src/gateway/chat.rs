@@ -53,7 +53,12 @@ impl Opened {
 /// How an answer gets to the client.
 pub(super) enum Way {
     /// As it comes.
-    Passed { headers: Headers, piece: Bytes },
+    Passed {
+        headers: Headers,
+        piece: Bytes,
+        /// Whether what is said of usage is for us alone.
+        hides_usage: bool,
+    },
     /// In the client's dialect.
     Translated { manner: Manner, losses: Vec<Loss> },
 }
@@ -115,7 +120,7 @@ impl Gateway {
                 tell(&mut response, Some(&served), &dropped);
                 Ok(response)
             }
-            Way::Passed { headers, piece } => {
+            Way::Passed { headers, piece, .. } => {
                 let (body, events) = collect(&mut stream, piece).await?;
                 for event in first.iter().chain(&events) {
                     if let ChatEvent::Usage(usage) = event {
@@ -271,7 +276,7 @@ async fn begin(
 ) -> Result<Opened, Failed> {
     left_out.begin(&[]);
     let counted = call.client.as_ref().is_some_and(|client| client.is_counted());
-    if question.may_pass() && !(counted && question.hides_usage()) {
+    if question.may_pass() && (!counted || question.count()) {
         let (request, native) = question.native(is_last);
         let stream = maestro.pass_chat(target.model(), request, native, target.call()).await;
         if let Some(mut stream) = stream.map_err(Failed::from)? {
@@ -369,7 +374,9 @@ fn passed(
     target: &Target,
 ) -> Result<Opened, Failed> {
     let way = match begun.headers {
-        Some(headers) => Way::Passed { headers, piece: begun.piece },
+        Some(headers) => {
+            Way::Passed { headers, piece: begun.piece, hides_usage: question.hides_usage() }
+        }
         None => {
             let manner = question.read().map_or_else(|_| question.form.manner(), |it| it.manner);
             Way::Translated { manner, losses: Vec::new() }

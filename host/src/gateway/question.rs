@@ -9,12 +9,12 @@ use bytes::Bytes;
 use dialects::{ClientFields, RequestError};
 use http::{HeaderMap, Uri};
 use plugin_api::{
-    chat::{ChatRequest, NativeBody},
+    chat::{ChatRequest, NativeBody, NativeField},
     error::ErrorKind,
     kit::native,
 };
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     body,
@@ -46,6 +46,9 @@ pub(super) struct Question {
     /// Whether the client waits for a stream.
     pub(super) stream: bool,
     body: Bytes,
+    /// The body with a wish for usage that its client did not have.
+    counted: Option<Bytes>,
+    /// Of what is passed on.
     index: NativeBody,
     /// What the client may refer to.
     shelf: Option<Shelf>,
@@ -124,13 +127,13 @@ impl Question {
             // What is wrong with it the dialect knows.
             let asked = form.decode(&body, None)?;
             let (model, stream) = (asked.request.model.to_string(), asked.stream);
-            return Ok(Self { form, model, stream, body, index, shelf: None });
+            return Ok(Self { form, model, stream, body, counted: None, index, shelf: None });
         };
         let stream = match &form {
             ChatForm::Gemini { layout, .. } => layout.is_some(),
             _ => native::streams(&index),
         };
-        Ok(Self { form, model, stream, body, index, shelf: None })
+        Ok(Self { form, model, stream, body, counted: None, index, shelf: None })
     }
 
     /// Lets the client refer to what it was told earlier.
@@ -144,12 +147,71 @@ impl Question {
         self.form.is_native()
     }
 
-    /// Reports whether the answer, passed on, would not say what it used: a stream of OpenAI's chats
-    /// says so only where it is asked to.
+    /// Has the answer say what it uses, also where its client did not ask: a stream of OpenAI's chats
+    /// says so only then. Reports whether it will.
+    pub(super) fn count(&mut self) -> bool {
+        const FIELD: &str = "stream_options";
+        if self.form != ChatForm::OpenAiChat || !self.stream {
+            return true;
+        }
+        let usage = json!({"include_usage": true});
+        let there = self.index.fields.iter().position(|field| field.name == FIELD);
+        let (start, end, text, wish) = match there.map(|at| &self.index.fields[at]) {
+            None => {
+                let Some(first) = self.index.fields.first() else { return false };
+                let text = format!("\"{FIELD}\":{usage},");
+                (first.key_start, first.key_start, text, usage)
+            }
+            Some(field) => {
+                let mut wish = match &field.value {
+                    Some(Value::Null) => json!({}),
+                    Some(value @ Value::Object(_)) => value.clone(),
+                    _ => return false,
+                };
+                if wish["include_usage"] == true {
+                    return true;
+                }
+                wish["include_usage"] = true.into();
+                (field.start, field.end, wish.to_string(), wish)
+            }
+        };
+        let body = self.passed();
+        let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let (Some(before), Some(after)) = (body.get(..at(start)), body.get(at(end)..)) else {
+            return false;
+        };
+        let counted = [before, text.as_bytes(), after].concat();
+        let moved = |at: u64| at + text.len() as u64 - (end - start);
+        for field in &mut self.index.fields {
+            for place in [&mut field.key_start, &mut field.start, &mut field.end] {
+                *place = if *place >= end { moved(*place) } else { *place };
+            }
+        }
+        match there {
+            Some(at) => self.index.fields[at].value = Some(wish),
+            None => {
+                let mut field = NativeField::default();
+                field.name = FIELD.into();
+                field.key_start = start;
+                field.start = start + FIELD.len() as u64 + 3;
+                field.end = start + text.len() as u64 - 1;
+                field.value = Some(wish);
+                self.index.fields.insert(0, field);
+            }
+        }
+        self.index.len = counted.len() as u64;
+        self.counted = Some(counted.into());
+        true
+    }
+
+    /// Reports whether the answer, passed on, says what it used to us alone.
     pub(super) fn hides_usage(&self) -> bool {
-        let asked =
-            || native::value(&self.index, "stream_options")?.get("include_usage")?.as_bool();
-        self.form == ChatForm::OpenAiChat && self.stream && asked() != Some(true)
+        self.counted.is_some()
+    }
+
+    /// Returns the body as it is passed on.
+    fn passed(&self) -> &Bytes {
+        self.counted.as_ref().unwrap_or(&self.body)
     }
 
     /// Returns the request that passes the body on. Nobody asks for it again after the last time.
@@ -162,7 +224,7 @@ impl Question {
         }
         let index = &mut self.index;
         request.native = Some(if is_last { std::mem::take(index) } else { index.clone() });
-        (request, Native { body: self.body.clone(), streams: self.stream })
+        (request, Native { body: self.passed().clone(), streams: self.stream })
     }
 
     /// Returns what the conversation is known by: the cache key that its client gives, else all that
@@ -174,7 +236,7 @@ impl Question {
         let mut hash = Affinity::hasher();
         for field in &self.index.fields {
             let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-            let Some(text) = self.body.get(at(field.start)..at(field.end)) else { continue };
+            let Some(text) = self.passed().get(at(field.start)..at(field.end)) else { continue };
             match &*field.name {
                 "system" | "systemInstruction" | "system_instruction" | "instructions" => {
                     hash.update(text);
@@ -345,6 +407,36 @@ mod tests {
         assert_ne!(said("hello"), said("hullo"));
         let keyed = r#"{"model":"m","prompt_cache_key":"k","messages":[]}"#;
         assert_eq!(of(&ChatForm::OpenAiChat, keyed), Affinity::named("k"));
+    }
+
+    #[test]
+    fn a_wish_for_usage_is_written_into_the_body_and_its_index() {
+        for (rest, wish) in [
+            ("", r#"{"include_usage":true}"#),
+            (r#","stream_options": null"#, r#"{"include_usage":true}"#),
+            (
+                r#", "stream_options": {"include_usage":false,"x":1}"#,
+                r#"{"include_usage":true,"x":1}"#,
+            ),
+        ] {
+            let body = format!(r#" {{"model":"m"{rest} , "stream":true,"messages":[ ] }} "#);
+            let body = Bytes::from(body);
+            let mut question =
+                Question::of(ChatForm::OpenAiChat, Beside::default(), body.clone()).unwrap();
+            assert!(question.count() && question.hides_usage(), "{rest}");
+            let plain = Question::of(ChatForm::OpenAiChat, Beside::default(), body).unwrap();
+            assert_eq!(question.read().unwrap().request, plain.read().unwrap().request);
+            let (request, native) = question.native(true);
+            let again =
+                Question::of(ChatForm::OpenAiChat, Beside::default(), native.body.clone()).unwrap();
+            assert_eq!(request.native, Some(again.index), "{rest}");
+            let text: Value = serde_json::from_slice(&native.body).unwrap();
+            assert_eq!(text["stream_options"], serde_json::from_str::<Value>(wish).unwrap());
+        }
+        let asked = br#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
+        let asked = Bytes::from_static(asked);
+        let mut question = Question::of(ChatForm::OpenAiChat, Beside::default(), asked).unwrap();
+        assert!(question.count() && !question.hides_usage());
     }
 
     #[test]

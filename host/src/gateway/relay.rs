@@ -11,26 +11,27 @@ use plugin_api::kit::sse::SseParser;
 
 /// Cuts what is passed on.
 pub(super) enum Frames {
-    /// As it came.
-    Events { tail: BytesMut, aligned: bool },
+    /// As it came, perhaps without what is said of usage.
+    Events { tail: BytesMut, aligned: bool, hides_usage: bool },
     /// As items of an array.
     Array { parser: Box<SseParser>, begun: bool },
 }
 
 impl Frames {
-    pub(super) fn new(array: bool) -> Self {
+    pub(super) fn new(array: bool, hides_usage: bool) -> Self {
         if array {
             Self::Array { parser: Box::default(), begun: false }
         } else {
-            Self::Events { tail: BytesMut::new(), aligned: true }
+            Self::Events { tail: BytesMut::new(), aligned: true, hides_usage }
         }
     }
 
     /// Takes a piece and returns what can go out.
     pub(super) fn take(&mut self, piece: Bytes) -> Option<Bytes> {
         match self {
-            Self::Events { tail, aligned } => {
+            Self::Events { tail, aligned, hides_usage } => {
                 let out = cut(tail, piece, aligned);
+                let out = if *hides_usage { without_usage(out) } else { out };
                 Some(out).filter(|out| !out.is_empty())
             }
             Self::Array { parser, begun } => {
@@ -56,7 +57,10 @@ impl Frames {
     /// Returns what is left at the upstream's good end.
     pub(super) fn end(&mut self) -> Option<Bytes> {
         let rest = match self {
-            Self::Events { tail, .. } => std::mem::take(tail).freeze(),
+            Self::Events { tail, hides_usage, .. } => {
+                let rest = std::mem::take(tail).freeze();
+                if *hides_usage { without_usage(rest) } else { rest }
+            }
             Self::Array { begun: true, .. } => Bytes::from_static(b"]\r\n"),
             Self::Array { begun: false, .. } => Bytes::from_static(b"[]\r\n"),
         };
@@ -65,7 +69,7 @@ impl Frames {
 
     /// Prepares for the failure that is to follow: what is unfinished is given up.
     pub(super) fn give_up(&mut self, out: &mut Vec<u8>) {
-        if let Self::Events { tail, aligned } = self {
+        if let Self::Events { tail, aligned, .. } = self {
             tail.clear();
             if !std::mem::replace(aligned, true) {
                 out.extend_from_slice(b"\n\n");
@@ -113,6 +117,45 @@ fn boundary(bytes: &[u8], from: usize) -> usize {
     (from + 1..=bytes.len()).rev().find(blank).unwrap_or(0)
 }
 
+/// Takes the chunks that hold the usage alone out of events; clients that did not ask for them may not
+/// expect one without a choice.
+fn without_usage(events: Bytes) -> Bytes {
+    #[derive(serde::Deserialize)]
+    struct Chunk {
+        choices: Vec<serde::de::IgnoredAny>,
+        usage: Option<serde::de::IgnoredAny>,
+    }
+    let is_usage = |event: &[u8]| {
+        let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+        lines.find_map(|line| line.strip_prefix(b"data:")).is_some_and(|data| {
+            let chunk = serde_json::from_slice::<Chunk>(data);
+            chunk.is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+        })
+    };
+    if memchr::memmem::find(&events, b"\"choices\"").is_none() {
+        return events;
+    }
+    let (mut out, mut rest) = (BytesMut::new(), events.clone());
+    let mut left_out = false;
+    while !rest.is_empty() {
+        let event = rest.split_to(end_of_event(&rest));
+        if is_usage(&event) {
+            left_out = true;
+        } else {
+            out.extend_from_slice(&event);
+        }
+    }
+    if left_out { out.freeze() } else { events }
+}
+
+/// Returns the end of the first blank line, or of all.
+fn end_of_event(bytes: &[u8]) -> usize {
+    let blanks = [&b"\n\n"[..], b"\n\r\n", b"\r\r"];
+    let ends =
+        blanks.iter().filter_map(|blank| Some(memchr::memmem::find(bytes, blank)? + blank.len()));
+    ends.min().unwrap_or(bytes.len())
+}
+
 /// Longest beginning of an event that is kept back.
 const MAX_TAIL: usize = 64 * 1024;
 
@@ -131,7 +174,7 @@ mod tests {
             let bytes = text.as_bytes();
             for first in 0..=bytes.len() {
                 for second in first..=bytes.len() {
-                    let mut frames = Frames::new(false);
+                    let mut frames = Frames::new(false, false);
                     let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
                     let mut out = passed(&mut frames, &pieces);
                     assert_eq!(out, text.strip_suffix("data: b").unwrap().as_bytes());
@@ -146,7 +189,7 @@ mod tests {
     #[test]
     fn an_event_too_long_to_keep_goes_out_and_is_closed_before_a_failure() {
         let long = format!("data: {}", "x".repeat(MAX_TAIL));
-        let mut frames = Frames::new(false);
+        let mut frames = Frames::new(false, false);
         let (mut out, mut after) = (passed(&mut frames, &[b"data: ", long.as_bytes()]), Vec::new());
         assert_eq!(out.len(), long.len() + 6);
         assert!(!frames.is_between());
@@ -158,12 +201,28 @@ mod tests {
     }
 
     #[test]
+    fn usage_that_nobody_asked_for_is_left_out() {
+        let said = "data: {\"choices\":[{}],\"usage\":null}\n\n";
+        let used = "data: {\"choices\": [], \"usage\": {\"x\":1}}";
+        for end in ["\n\n", "\r\n\r\n", ""] {
+            let mut frames = Frames::new(false, true);
+            let text = format!("{said}: c\n\n{used}{end}");
+            let mut out = passed(&mut frames, &[text.as_bytes()]);
+            out.extend_from_slice(&frames.end().unwrap_or_default());
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{said}: c\n\n"));
+        }
+        // One with an answer is the client's, and so is the first of Azure's.
+        let kept = "data: {\"choices\":[{}],\"usage\":{}}\n\ndata: {\"choices\":[]}\n\n";
+        assert_eq!(passed(&mut Frames::new(false, true), &[kept.as_bytes()]), kept.as_bytes());
+    }
+
+    #[test]
     fn events_become_items() {
-        let mut frames = Frames::new(true);
+        let mut frames = Frames::new(true, false);
         let out =
             passed(&mut frames, &[b"data: {\"a\"", b":1}\r\n\r\n", b"data: {}\r\n\r\n{\"e\":1}\n"]);
         let all = [out, frames.end().unwrap().to_vec()].concat();
         assert_eq!(all, b"[{\"a\":1}\r\n,{}\r\n,{\"e\":1}\r\n]\r\n");
-        assert_eq!(Frames::new(true).end().as_deref(), Some(&b"[]\r\n"[..]));
+        assert_eq!(Frames::new(true, false).end().as_deref(), Some(&b"[]\r\n"[..]));
     }
 }

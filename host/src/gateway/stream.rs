@@ -180,8 +180,8 @@ impl Pieces {
                 self.batch(out);
                 None
             }
-            Way::Passed { piece, .. } => {
-                let frames = Frames::new(self.manner.is_array());
+            Way::Passed { piece, hides_usage, .. } => {
+                let frames = Frames::new(self.manner.is_array(), hides_usage);
                 self.stage = Stage::Passing(opened.stream, frames);
                 for event in &opened.first {
                     self.read(event);
