@@ -207,13 +207,17 @@ fn the_vendors_wish_to_wait_is_kept() {
 fn a_redirect_is_not_followed() {
     let elsewhere = Upstream::always(Reply::says(&["never"]));
     let target = format!("{}/chat", elsewhere.url());
-    let upstream = Upstream::start(move |_| Reply::with_headers(307, &[("location", &target)]));
+    let location = target.clone();
+    let upstream = Upstream::start(move |_| Reply::with_headers(307, &[("location", &location)]));
     let test = lab(&upstream, "");
     let maestro = test.maestro();
     let answer = wait(chat(&maestro, "lab/m", &[]));
     assert_eq!(
         answer.problem(),
-        "provider `lab` failed: malformed answer: no reason given (HTTP 307)"
+        format!(
+            "provider `lab` failed: malformed answer: it redirects to `{target}`, which is not \
+             followed (HTTP 307)"
+        )
     );
     assert_eq!(elsewhere.connections(), 0);
 }

@@ -262,6 +262,18 @@ fn a_route_is_explained() {
     let said: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(said["serves"], "echo/echo", "{said}");
     assert_eq!(said["stops"][1]["passed_over"]["why"], "key_may_not", "{said}");
+    let output = test.args_of(["routes", "explain", "lab:nobody/m"]);
+    assert_ne!(output.status.code(), Some(0), "{}", output.stdout);
+    assert!(output.stderr.contains("nobody"), "{}", output.stderr);
+    // A name that nobody lists goes to whoever speaks the client's dialect.
+    let four = super::vendors::home(&upstream, "");
+    let output = four.args_of(["routes", "explain", "gpt-9"]);
+    assert_eq!(output.status.code(), Some(2), "{}", output.stdout);
+    assert!(
+        output.stderr.contains("say which, for example `--dialect openai-"),
+        "{}",
+        output.stderr
+    );
     let output = test.args_of(["routes", "explain", "lab/m", "--client", "tool"]);
     assert_eq!(output.status.code(), Some(1), "{}", output.stdout);
     assert!(output.stderr.contains("may not ask for model"), "{}", output.stderr);

@@ -60,7 +60,10 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
     let session_of = |provider: &plugin_api::ProviderId| client.and_then(|c| c.session(provider));
     let may = |provider: &str, model: &str| client.is_none_or(|c| c.may_ask(provider, model));
     let wish = Wish::new(&args.dialect, &session_of, &may);
-    let mut route = maestro.route(&args.name, &wish).await?;
+    let mut route = match maestro.route(&args.name, &wish).await {
+        Ok(route) => route,
+        Err(error) => return Err(served_to(&args, maestro, &wish).await.unwrap_or(error.into())),
+    };
     // This process has asked nobody yet; what is learnt of failures is with those that have.
     let gateways = maestro.running_gateways();
     route.learn(&gateways);
@@ -87,6 +90,33 @@ async fn explain(args: ExplainArgs, maestro: &Maestro, output: &Output) -> Outco
     let why = route.open().err().or(unclear).expect("nothing serves");
     Err(Failure::from(why))
 }
+
+/// Says whose clients get a bare name answered that does not stand for the same to all of them.
+async fn served_to(args: &ExplainArgs, maestro: &Maestro, wish: &Wish<'_>) -> Option<Failure> {
+    if !args.dialect.is_empty() {
+        return None;
+    }
+    let mut known = Vec::new();
+    for dialect in DIALECTS {
+        let mut wish = *wish;
+        wish.dialect = dialect;
+        if maestro.route(&args.name, &wish).await.is_ok() {
+            known.push(dialect);
+        }
+    }
+    let first = known.first()?;
+    let message =
+        format!("only clients of some dialects get `{}`: {}", args.name, known.join(", "));
+    Some(Failure::usage(message, format!("say which, for example `--dialect {first}`")))
+}
+
+/// The dialects that the gateway speaks.
+const DIALECTS: [&str; 4] = [
+    dialects::openai_chat::DIALECT,
+    dialects::openai_responses::DIALECT,
+    dialects::anthropic_messages::DIALECT,
+    dialects::gemini::DIALECT,
+];
 
 /// A place as it is shown.
 #[derive(serde::Serialize)]
@@ -115,7 +145,10 @@ impl Shown {
         let own = stop.model.session.as_ref().map(ToString::to_string);
         let own = own.or_else(|| client.and_then(|client| client.session(provider)));
         let (session, unclear) = match own {
-            Some(own) => (Some(own), None),
+            Some(own) => {
+                let unclear = maestro.session(&format!("{provider}:{own}")).await.err();
+                (Some(own), unclear)
+            }
             None => match maestro.usual_session(provider).await {
                 Ok(usual) => (usual.map(|usual| usual.name), None),
                 Err(unclear) => (None, Some(unclear)),

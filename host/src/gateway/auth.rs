@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Request, Uri, header};
+use http::{HeaderMap, Method, Request, Uri, header};
 use hyper::body::Incoming;
 use plugin_api::error::{ErrorKind, ProviderError};
 
@@ -60,7 +60,10 @@ impl Gateway {
             Admission::Known(client) => {
                 let meter = self.maestro.meter(&client).await?;
                 let meter = meter.map_err(|limit| limited(&client, &limit))?;
-                self.rates.take(&client)?;
+                // Lists of models cost nothing, and tools ask for them often.
+                if request.method() == Method::POST {
+                    self.rates.take(&client)?;
+                }
                 Ok(Some((client, meter)))
             }
             // Tools send a key of their own making where none is needed; it means nothing.

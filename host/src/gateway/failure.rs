@@ -110,7 +110,16 @@ impl Refusal {
                 written(dialect.error(&error))
             }
         };
-        (self.status.map_or(status, |status| status.as_u16()), body)
+        let status = self.status.map_or(status, |status| status.as_u16());
+        // Google says it in the body too.
+        let body = match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(mut said) if dialect == Dialect::Gemini && self.own.is_none() => {
+                said["error"]["code"] = status.into();
+                said.to_string().into()
+            }
+            _ => body,
+        };
+        (status, body)
     }
 }
 

@@ -117,6 +117,8 @@ fn endpoint(method: &Method, path: &str, query: &str) -> Endpoint {
         "embeddings" => post(Endpoint::Embed(EmbedForm::OpenAi)),
         "models" => get(Endpoint::Models),
         rest => match rest.strip_prefix("models/") {
+            // An action that Google does not have either.
+            Some(_) if !reading && path.starts_with("/v1beta/") => Endpoint::Unknown,
             Some(model) => get(Endpoint::Model(decode(model))),
             None => Endpoint::Unknown,
         },
@@ -253,6 +255,7 @@ mod tests {
             ("GET /v1beta/models/g:generateContent", Endpoint::WrongMethod("POST")),
             ("GET /v1/models/x:8b", Endpoint::Model("x:8b".into())),
             ("POST /v1/models/x:dream", Endpoint::WrongMethod("GET, HEAD")),
+            ("POST /v1beta/models/x:dream", Endpoint::Unknown),
         ] {
             assert_eq!(endpoint_of(line), expected, "{line}");
         }

@@ -113,8 +113,9 @@ mod tests {
 
     #[test]
     fn a_program_is_not_a_library_and_a_library_is_not_a_plugin() {
-        // A position-independent program is a dynamic object too, so it is told by the section.
-        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        // A position-independent program is a dynamic object too, so it is told by the section. Our own may
+        // hold a plugin: what the plugins that it is tested with were compiled to first, it shares.
+        let program = std::fs::read("/bin/sh").unwrap();
         assert_eq!(refusal(&program), "no plugin: section `.maestro.manifest` is missing");
     }
 

@@ -28,7 +28,13 @@ pub fn transport(kind: TransportErrorKind, message: &str) -> ProviderError {
 pub fn status(status: u16, headers: &Headers, body: &[u8], now: Timestamp) -> ProviderError {
     let kind = ErrorKind::from_status(status);
     let quote = quote(headers, body);
-    let message = if quote.is_empty() { "no reason given".to_owned() } else { quote };
+    let message = match (headers.first("location"), quote) {
+        (Some(place), _) if (300..400).contains(&status) => {
+            format!("it redirects to `{}`, which is not followed", place.escape_debug())
+        }
+        (_, quote) if quote.is_empty() => "no reason given".to_owned(),
+        (_, quote) => quote,
+    };
     let mut error = ProviderError::new(kind, message)
         .status(status)
         .retry_after_ms(retry_after_ms(headers, now));
