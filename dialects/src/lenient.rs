@@ -110,6 +110,33 @@ where
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// Puts U+FFFD in the place of each half of a surrogate pair that is escaped alone, which some servers
+/// write where a character was cut in two and which no text can hold; `None` where there is none.
+pub(crate) fn without_half_pairs(json: &str) -> Option<String> {
+    let mut fixed: Option<String> = None;
+    let (mut at, mut copied) = (0, 0);
+    while let Some(step) = memchr::memchr(b'\\', &json.as_bytes()[at..]) {
+        at += step;
+        let unit = |at: usize| {
+            let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at += 12,
+            (Some(0xd800..0xe000), _) => {
+                let fixed = fixed.get_or_insert_default();
+                fixed.push_str(&json[copied..at]);
+                fixed.push_str("\\ufffd");
+                at += 6;
+                copied = at;
+            }
+            // Another escape, of which the second byte may be a backslash.
+            _ => at = (at + 2).min(json.len()),
+        }
+    }
+    fixed.map(|fixed| fixed + &json[copied..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +174,20 @@ mod tests {
             (r#""many""#, None),
         ] {
             assert_eq!(serde_json::from_str::<Count>(json).unwrap().0, expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn halves_of_pairs_are_replaced_where_they_stand_alone() {
+        for (json, fixed) in [
+            (r#""plain é \n""#, None),
+            (r#""\ud83d\ude00""#, None),
+            (r#""\\ud83d""#, None),
+            (r#""a\ud83d""#, Some(r#""a\ufffd""#)),
+            (r#""\ude00b\uD83D\ud83d\ude00é""#, Some(r#""\ufffdb\ufffd\ud83d\ude00é""#)),
+            (r#""\ud83"#, None),
+        ] {
+            assert_eq!(without_half_pairs(json).as_deref(), fixed, "{json}");
         }
     }
 }

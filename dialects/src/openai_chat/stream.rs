@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     failure,
+    lenient::without_half_pairs,
     loss::{Loss, warn},
 };
 
@@ -104,7 +105,10 @@ impl Decoder {
                 out.warning("a malformed chunk after the finish was dropped");
                 Ok(())
             }
-            Err(_) => Err(failure::malformed("a chunk of chat completions", data.as_bytes())),
+            Err(_) => match without_half_pairs(data) {
+                Some(data) => self.chunk(&data, out),
+                None => Err(failure::malformed("a chunk of chat completions", data.as_bytes())),
+            },
         }
     }
 
@@ -362,7 +366,13 @@ impl Decoder {
         if text.starts_with('[') {
             return Err(error::in_stream(text.as_bytes()));
         }
-        let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|_| malformed())?;
+        let chunk: Chunk<'_> = match serde_json::from_str(text) {
+            Ok(chunk) => chunk,
+            Err(_) => {
+                let fixed = without_half_pairs(text).ok_or_else(malformed)?;
+                return self.read_whole(fixed.as_bytes(), out);
+            }
+        };
         self.take(&chunk, text, out)?;
         if chunk.choices.is_empty() {
             return Err(malformed());

@@ -489,6 +489,21 @@ fn what_is_not_known_in_a_message_is_named_and_a_mark_of_anthropics_is_read() {
 }
 
 #[test]
+fn a_character_cut_in_two_spoils_itself_alone() {
+    let chunk =
+        |text: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#);
+    let stream =
+        format!("data: {}\n\ndata: {}\n\ndata: [DONE]\n\n", chunk(r"a\ud83d"), chunk(r"\ude00b"));
+    let headers = [("content-type", "text/event-stream")];
+    let run = Replay::new(open::<Decoder>()).respond(200, &headers, stream.as_bytes()).run();
+    assert_eq!(Transcript::of(&run.events).message().text(), "a\u{fffd}\u{fffd}b");
+    let whole = r#"{"choices":[{"message":{"content":"a\ud83d"}}]}"#;
+    let headers = [("content-type", "application/json")];
+    let run = Replay::new(open::<Decoder>()).respond(200, &headers, whole.as_bytes()).run();
+    assert_eq!(Transcript::of(&run.events).message().text(), "a\u{fffd}");
+}
+
+#[test]
 fn a_picture_is_one_image_however_many_pieces_it_came_in() {
     let piece = |part, data: &[u8]| ChatEvent::MediaDelta {
         part,
