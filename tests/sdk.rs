@@ -71,7 +71,7 @@ fn openai_chat() -> Dialect {
 }
 
 fn openai_responses() -> Dialect {
-    use dialects::openai_responses::{Encoder, Head, Namespaces, encode_response, error};
+    use dialects::openai_responses::{Echo, Encoder, Head, Namespaces, encode_response, error};
     Dialect {
         name: "openai-responses",
         stream: |events| {
@@ -84,7 +84,7 @@ fn openai_responses() -> Dialect {
         },
         whole: |transcript| {
             let head = Head::new("resp_1", "m-1", 1_790_000_000);
-            encode_response(transcript, &head, Namespaces::default())
+            encode_response(transcript, &head, Namespaces::default(), Echo::default())
         },
         error: error::encode,
         finish: ["completed", "max_output_tokens", "completed"],

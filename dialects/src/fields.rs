@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         self.all.contains_key(name)
     }
 
+    /// Looks at a field as it came, unless it is `null`.
+    pub(crate) fn look(&self, name: &str) -> Option<&'a RawValue> {
+        self.all.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
     /// Looks at a field that is a text.
     pub(crate) fn peek(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.all.get(name)?.get()).ok()

@@ -29,7 +29,7 @@ mod wire;
 
 pub use crate::head::DatedHead as Head;
 pub use encoder::{Encoder, encode_response};
-pub use inbound::{Decoded, decode_request, decode_request_with};
+pub use inbound::{Decoded, Echo, decode_request, decode_request_with};
 pub use namespaces::Namespaces;
 pub use quirks::Quirks;
 pub use request::encode_request;

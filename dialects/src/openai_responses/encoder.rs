@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 use self::item::{Kind, Open};
-use super::{DIALECT, Head, Namespaces, annotations, carrier::Carried, error};
+use super::{DIALECT, Echo, Head, Namespaces, annotations, carrier::Carried, error};
 use crate::json::push;
 
 /// Writes events as the typed, numbered events of a stream.
@@ -28,6 +28,7 @@ use crate::json::push;
 pub struct Encoder {
     head: Head,
     namespaces: Namespaces,
+    echo: Echo,
     sequence: u64,
     begun: bool,
     /// Items that are done.
@@ -56,6 +57,7 @@ impl Encoder {
         Self {
             head: head.clone(),
             namespaces: Namespaces::default(),
+            echo: Echo::default(),
             sequence: 0,
             begun: false,
             output: Vec::new(),
@@ -77,6 +79,13 @@ impl Encoder {
     #[must_use]
     pub fn namespaces(mut self, namespaces: Namespaces) -> Self {
         self.namespaces = namespaces;
+        self
+    }
+
+    /// Repeats the settings of the client's request.
+    #[must_use]
+    pub fn echo(mut self, echo: Echo) -> Self {
+        self.echo = echo;
         self
     }
 
@@ -399,8 +408,13 @@ struct Whole {
 
 /// Writes a whole answer, for a client that asked for no stream.
 #[must_use]
-pub fn encode_response(transcript: &Transcript, head: &Head, namespaces: Namespaces) -> Vec<u8> {
-    let mut encoder = Encoder::new(head).namespaces(namespaces);
+pub fn encode_response(
+    transcript: &Transcript,
+    head: &Head,
+    namespaces: Namespaces,
+    echo: Echo,
+) -> Vec<u8> {
+    let mut encoder = Encoder::new(head).namespaces(namespaces).echo(echo);
     let mut stream = Vec::new();
     events_of(&transcript.message(), |event| encoder.event(&event, &mut stream));
     encoder.close(&mut stream);

@@ -4,10 +4,13 @@ mod items;
 mod parts;
 mod tools;
 
+use std::collections::BTreeMap;
+
 use plugin_api::{
     ContextId,
     chat::{ChatRequest, JsonSchema, Message, ReasoningSettings, ResponseFormat},
 };
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Namespaces, request::ENCRYPTED};
@@ -29,9 +32,52 @@ pub struct Decoded {
     pub encrypted_reasoning: bool,
     /// The groups of the request's tools, for [`Encoder::namespaces`](super::Encoder::namespaces).
     pub namespaces: Namespaces,
+    /// What the answer repeats of it, for [`Encoder::echo`](super::Encoder::echo).
+    pub echo: Echo,
     /// What the answer will not hold although it was asked for.
     pub losses: Vec<Loss>,
 }
+
+/// The settings of a request, as the vendor's answers repeat them. Long ones, an agent's tools and
+/// instructions, are not repeated: they would be sent back with every answer, in a stream thrice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Echo(BTreeMap<&'static str, Value>);
+
+impl Echo {
+    fn of(fields: &Fields<'_>) -> Self {
+        let value = |name: &&'static str| {
+            let raw = fields.look(name).filter(|raw| raw.get().len() <= MAX_ECHO)?;
+            Some((*name, serde_json::from_str(raw.get()).ok()?))
+        };
+        Self(ECHOED.iter().filter_map(value).collect())
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+}
+
+/// Longest setting that is repeated, in bytes of JSON.
+const MAX_ECHO: usize = 4096;
+
+/// What the vendor's answers repeat; whether an answer is stored they say themselves.
+const ECHOED: [&str; 15] = [
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "user",
+];
 
 /// Reads a client's request. Unknown fields become options; those inside `reasoning` and `text` with
 /// the name of their object before them (`reasoning.context`), but `verbosity` alone.
@@ -56,6 +102,7 @@ pub fn decode_request_with(
     let mut fields = Fields::of_body(body)?;
     let model: String = fields.require("model")?;
     let mut losses = Vec::new();
+    let echo = Echo::of(&fields);
     let mut namespaces = Namespaces::default();
     let mut request = ChatRequest::new(model, Vec::new());
 
@@ -92,7 +139,7 @@ pub fn decode_request_with(
     text(&mut fields, &mut request)?;
     let encrypted_reasoning = include(&mut fields, &mut request)?;
     request.options.extend(fields.rest());
-    Ok(Decoded { request, stream, encrypted_reasoning, namespaces, losses })
+    Ok(Decoded { request, stream, encrypted_reasoning, namespaces, echo, losses })
 }
 
 /// Reports whether a field of the wire has a typed place in the neutral request (or, for what belongs

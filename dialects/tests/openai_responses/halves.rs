@@ -3,8 +3,8 @@
 use dialects::{
     Loss, openai_chat,
     openai_responses::{
-        DIALECT, Decoder, Encoder, Head, Namespaces, Quirks, decode_request, decode_request_with,
-        encode_request, encode_response, error, tokens,
+        DIALECT, Decoder, Echo, Encoder, Head, Namespaces, Quirks, decode_request,
+        decode_request_with, encode_request, encode_response, error, tokens,
     },
 };
 use plugin_api::{
@@ -564,7 +564,8 @@ fn endings_that_a_client_sees() {
         let mut transcript = Transcript::new();
         let detail = detail.map(str::to_owned);
         transcript.push(&ChatEvent::Finish { reason, detail });
-        let body = encode_response(&transcript, &Head::default(), Namespaces::default());
+        let body =
+            encode_response(&transcript, &Head::default(), Namespaces::default(), Echo::default());
         let json: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             (&json["status"], &json["incomplete_details"]),
@@ -573,6 +574,40 @@ fn endings_that_a_client_sees() {
         );
         assert_eq!(json["error"].is_null(), status != "failed");
     }
+}
+
+#[test]
+fn an_answer_repeats_the_settings_of_its_request() {
+    let said = json!({"model": "m", "input": "hi", "instructions": "brief", "temperature": 0.5,
+        "metadata": {"a": "b"}, "tool_choice": "required", "parallel_tool_calls": false, "store": true,
+        "max_output_tokens": 9, "user": null,
+        "tools": [{"type": "function", "name": "f", "description": "x".repeat(5000)}]});
+    let decoded = decode_request(said.to_string().as_bytes()).unwrap();
+    let mut transcript = Transcript::new();
+    transcript.push(&ChatEvent::Finish { reason: FinishReason::Stop, detail: None });
+    let head = Head::new("resp_1", "m", 1);
+    let whole = encode_response(&transcript, &head, Namespaces::default(), decoded.echo.clone());
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    for name in [
+        "instructions",
+        "temperature",
+        "metadata",
+        "tool_choice",
+        "parallel_tool_calls",
+        "max_output_tokens",
+    ] {
+        assert_eq!(whole[name], said[name], "{name}");
+    }
+    assert_eq!(
+        (&whole["tools"], &whole["store"]),
+        (&json!([]), &json!(false)),
+        "what is long is not"
+    );
+    assert_eq!(whole.get("user"), None);
+    let mut encoder = Encoder::new(&head).echo(decoded.echo);
+    let mut out = Vec::new();
+    encoder.event(&ChatEvent::Finish { reason: FinishReason::Stop, detail: None }, &mut out);
+    assert_eq!(events(&out)[0]["response"]["temperature"], 0.5);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What one half writes the other reads back, wherever no loss was reported.
 
 use dialects::openai_responses::{
-    Decoder, Encoder, Head, Namespaces, Quirks, decode_request, encode_request, encode_response,
-    error,
+    Decoder, Echo, Encoder, Head, Namespaces, Quirks, decode_request, encode_request,
+    encode_response, error,
 };
 use plugin_api::{
     chat::*,
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn a_whole_answer_reads_back_as_it_was(transcript in transcript()) {
-        let body = encode_response(&transcript, &head(), Namespaces::default());
+        let body = encode_response(&transcript, &head(), Namespaces::default(), Echo::default());
         let headers = [("content-type", "application/json")];
         let run = Replay::new(open::<Decoder>()).respond(200, &headers, &body).run();
         prop_assert_eq!(facts(&Transcript::of(&run.events)), facts(&transcript));
@@ -83,7 +83,7 @@ proptest! {
         events_of(&said, |event| events.push(&event));
         events.finish = Some(FinishReason::Stop);
         let answer: Value =
-            serde_json::from_slice(&encode_response(&events, &head(), Namespaces::default())).unwrap();
+            serde_json::from_slice(&encode_response(&events, &head(), Namespaces::default(), Echo::default())).unwrap();
         let request = json!({"model": "m", "input": answer["output"]});
         let returned = decode_request(request.to_string().as_bytes()).unwrap().request.messages;
         let expected = if said.parts.is_empty() { vec![] } else { vec![said] };

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use dialects::openai_responses::{Encoder, Head, Namespaces, encode_response};
+use dialects::openai_responses::{Echo, Encoder, Head, Namespaces, encode_response};
 use plugin_api::{
     chat::*,
     error::{ErrorKind, ProviderError},
@@ -76,7 +76,9 @@ fn stream(reason: FinishReason, failure: Option<&ProviderError>) -> Vec<u8> {
 #[test]
 fn what_is_written_stays_as_it_was_checked() {
     let head = Head::new("resp_1", "m", 1_790_000_000);
-    let whole = |reason| encode_response(&transcript(reason), &head, Namespaces::default());
+    let whole = |reason| {
+        encode_response(&transcript(reason), &head, Namespaces::default(), Echo::default())
+    };
     let failure =
         ProviderError::new(ErrorKind::RateLimited, "slow down").retry_after_ms(Some(1300));
     let folder =

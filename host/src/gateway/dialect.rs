@@ -58,9 +58,18 @@ pub(super) struct Asked {
 /// How the answer is to be written.
 #[derive(Clone, Debug)]
 pub(super) enum Manner {
-    OpenAiChat { include_usage: bool, legacy_functions: bool },
-    OpenAiCompletion { include_usage: bool },
-    OpenAiResponses { namespaces: openai_responses::Namespaces, shelf: Option<Shelf> },
+    OpenAiChat {
+        include_usage: bool,
+        legacy_functions: bool,
+    },
+    OpenAiCompletion {
+        include_usage: bool,
+    },
+    OpenAiResponses {
+        namespaces: openai_responses::Namespaces,
+        echo: openai_responses::Echo,
+        shelf: Option<Shelf>,
+    },
     AnthropicMessages,
     Gemini(google::Layout),
 }
@@ -191,7 +200,8 @@ impl ChatForm {
             }
             Self::OpenAiCompletion => Manner::OpenAiCompletion { include_usage: false },
             Self::OpenAiResponses => {
-                Manner::OpenAiResponses { namespaces: Default::default(), shelf: None }
+                let (namespaces, echo) = Default::default();
+                Manner::OpenAiResponses { namespaces, echo, shelf: None }
             }
             Self::AnthropicMessages => Manner::AnthropicMessages,
             Self::Gemini { layout, .. } => Manner::Gemini(layout.unwrap_or_default()),
@@ -220,7 +230,8 @@ impl ChatForm {
                 let find = |id: &str| shelf?.find(id);
                 let decoded = openai_responses::decode_request_with(body, &find)?;
                 let shelf = shelf.filter(|_| decoded.request.store != Some(false)).cloned();
-                let manner = Manner::OpenAiResponses { namespaces: decoded.namespaces, shelf };
+                let (namespaces, echo) = (decoded.namespaces, decoded.echo);
+                let manner = Manner::OpenAiResponses { namespaces, echo, shelf };
                 let (request, losses) = (decoded.request, decoded.losses);
                 Asked { request, stream: decoded.stream, losses, manner }
             }
@@ -252,9 +263,9 @@ impl Manner {
                 let head = completion_head(head);
                 Encoder::OpenAiCompletion(CompletionEncoder::new(&head, *include_usage))
             }
-            Self::OpenAiResponses { namespaces, shelf } => {
+            Self::OpenAiResponses { namespaces, echo, shelf } => {
                 let encoder = openai_responses::Encoder::new(&responses_head(head));
-                let encoder = encoder.namespaces(namespaces.clone());
+                let encoder = encoder.namespaces(namespaces.clone()).echo(echo.clone());
                 Encoder::OpenAiResponses(Box::new(encoder), shelf.clone())
             }
             Self::AnthropicMessages => {
@@ -277,10 +288,14 @@ impl Manner {
             Self::OpenAiCompletion { .. } => {
                 openai_chat::encode_completion(transcript, &completion_head(head))
             }
-            Self::OpenAiResponses { namespaces, shelf } => {
+            Self::OpenAiResponses { namespaces, echo, shelf } => {
                 let head = responses_head(head);
-                let answer =
-                    openai_responses::encode_response(transcript, &head, namespaces.clone());
+                let answer = openai_responses::encode_response(
+                    transcript,
+                    &head,
+                    namespaces.clone(),
+                    echo.clone(),
+                );
                 if let Some(shelf) = shelf {
                     shelf.keep_answer(&answer);
                 }

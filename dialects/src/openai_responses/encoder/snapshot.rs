@@ -2,9 +2,9 @@
 
 use plugin_api::event::Usage;
 use serde::Serialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
-use super::Encoder;
+use super::{Echo, Encoder};
 
 /// An answer with all fields that an official client cannot do without.
 #[derive(Serialize)]
@@ -16,17 +16,20 @@ pub(super) struct Snapshot<'a> {
     error: Option<Value>,
     incomplete_details: Option<Value>,
     instructions: Option<Value>,
-    metadata: Map<String, Value>,
+    metadata: Value,
     model: &'a str,
     output: &'a [Box<RawValue>],
-    parallel_tool_calls: bool,
+    parallel_tool_calls: Value,
     previous_response_id: Option<Value>,
     store: bool,
     temperature: Option<Value>,
-    tool_choice: &'static str,
-    tools: [Value; 0],
+    tool_choice: Value,
+    tools: Value,
     top_p: Option<Value>,
     usage: Option<Value>,
+    /// Settings that are there only when they were given.
+    #[serde(flatten)]
+    given: Echo,
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,24 +43,31 @@ impl Encoder {
         error: Option<Value>,
         why: Option<&str>,
     ) -> Snapshot<'a> {
+        let mut echo = self.echo.clone();
+        let mut given = |name, otherwise: Value| echo.take(name).unwrap_or(otherwise);
+        let metadata = given("metadata", json!({}));
+        let parallel_tool_calls = given("parallel_tool_calls", json!(true));
+        let tool_choice = given("tool_choice", json!("auto"));
+        let tools = given("tools", json!([]));
         Snapshot {
+            instructions: echo.take("instructions"),
+            previous_response_id: echo.take("previous_response_id"),
+            temperature: echo.take("temperature"),
+            top_p: echo.take("top_p"),
+            given: echo,
             id: &self.head.id,
             object: "response",
             created_at: self.head.created,
             status,
             error,
             incomplete_details: why.map(|reason| json!({ "reason": reason })),
-            instructions: None,
-            metadata: Map::new(),
+            metadata,
             model: &self.head.model,
             output: &self.output,
-            parallel_tool_calls: true,
-            previous_response_id: None,
+            parallel_tool_calls,
             store: self.stored,
-            temperature: None,
-            tool_choice: "auto",
-            tools: [],
-            top_p: None,
+            tool_choice,
+            tools,
             usage: (self.usage != Usage::default()).then(|| usage_json(&self.usage)),
             conversation: self.conversation.as_ref().map(|id| json!({ "id": id })),
             service_tier: self.service_tier.as_deref(),
