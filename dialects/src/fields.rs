@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
+use plugin_api::chat::ContentPart;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -236,6 +237,36 @@ pub(crate) fn parse_all<'a, T: Deserialize<'a>>(
     let read = read.and_then(|value| reader.end().map(|()| value));
     let value = read.map_err(|error| unreadable(&error, place()))?;
     Ok((value, Unread(unread)))
+}
+
+/// What is wrong with a part: the name of the field, and why.
+pub(crate) type Fault = (&'static str, &'static str);
+
+/// Reads content of OpenAI's formats: a text, or parts, each of which `part` makes of its wire form.
+pub(crate) fn text_or_parts<'a, T: Deserialize<'a>>(
+    field: impl Fn() -> String,
+    raw: Option<&'a RawValue>,
+    part: impl Fn(T) -> Result<ContentPart, Fault>,
+    losses: &mut Vec<Loss>,
+) -> Result<Vec<ContentPart>, RequestError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let json = raw.get();
+    if json == "null" || json == "\"\"" {
+        return Ok(Vec::new());
+    }
+    if json.starts_with('"') {
+        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
+    }
+    let list: Vec<&RawValue> = parse(json, &field)?;
+    let mut parts = Vec::with_capacity(list.len());
+    for (nth, raw) in list.into_iter().enumerate() {
+        let place = || format!("{}[{nth}]", field());
+        let (wire, unread) = parse_all(raw.get(), place)?;
+        unread.name(raw.get(), place, losses);
+        let wrong = |(name, why)| RequestError::new(format!("{}.{name}", place()), why);
+        parts.push(part(wire).map_err(wrong)?);
+    }
+    Ok(parts)
 }
 
 /// Returns the other spelling of a name in camel case.

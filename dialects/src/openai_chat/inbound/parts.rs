@@ -11,7 +11,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     base64,
-    fields::{parse, parse_all},
+    fields::{Fault, text_or_parts},
     loss::{Loss, RequestError},
     openai_chat::token,
     sound::InputAudio,
@@ -22,27 +22,7 @@ pub(super) fn content(
     raw: Option<&RawValue>,
     losses: &mut Vec<Loss>,
 ) -> Result<Vec<ContentPart>, RequestError> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
-    let json = raw.get();
-    if json == "null" || json == "\"\"" {
-        return Ok(Vec::new());
-    }
-    let field = || format!("messages[{at}].content");
-    if json.starts_with('"') {
-        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
-    }
-    let list: Vec<&RawValue> = parse(json, field)?;
-    list.iter()
-        .enumerate()
-        .map(|(nth, raw)| {
-            let field = || format!("messages[{at}].content[{nth}]");
-            let (wire, unread) = parse_all(raw.get(), field)?;
-            unread.name(raw.get(), field, losses);
-            part(wire).map_err(|(name, message)| {
-                RequestError::new(format!("{}.{name}", field()), message)
-            })
-        })
-        .collect()
+    text_or_parts(|| format!("messages[{at}].content"), raw, part, losses)
 }
 
 #[derive(Deserialize)]
@@ -96,8 +76,6 @@ impl CacheMark {
         cache
     }
 }
-
-type Fault = (&'static str, &'static str);
 
 fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
     let mut tokens = Vec::new();

@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     base64,
-    fields::{parse, parse_all},
+    fields::{Fault, text_or_parts},
     loss::{Loss, RequestError},
     openai_responses::annotations,
     sound::InputAudio,
@@ -19,23 +19,7 @@ pub(super) fn content(
     raw: Option<&RawValue>,
     losses: &mut Vec<Loss>,
 ) -> Result<Vec<ContentPart>, RequestError> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
-    let json = raw.get();
-    if json == "null" || json == "\"\"" {
-        return Ok(Vec::new());
-    }
-    if json.starts_with('"') {
-        return Ok(vec![ContentPart::text(parse::<String>(json, field)?)]);
-    }
-    let list: Vec<&RawValue> = parse(json, &field)?;
-    let mut one = |(nth, raw): (usize, &&RawValue)| {
-        let place = || format!("{}[{nth}]", field());
-        let (wire, unread) = parse_all(raw.get(), place)?;
-        unread.name(raw.get(), place, losses);
-        part(wire)
-            .map_err(|(name, message)| RequestError::new(format!("{}.{name}", place()), message))
-    };
-    list.iter().enumerate().map(&mut one).collect()
+    text_or_parts(field, raw, part, losses)
 }
 
 /// Returns the texts of a list of parts, whatever their types; none of anything else.
@@ -63,8 +47,6 @@ struct WirePart<'a> {
     #[serde(borrow)]
     input_audio: Option<InputAudio<'a>>,
 }
-
-type Fault = (&'static str, &'static str);
 
 fn part(wire: WirePart<'_>) -> Result<ContentPart, Fault> {
     let content = match &*wire.kind {
