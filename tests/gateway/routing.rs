@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{CHAT, chat, client::Answer, client::Gateway, home, says, server};
+use super::{CHAT, chat, client::Answer, client::Gateway, home, says, server, word};
 use crate::{
     harness::Test,
     upstream::{PATIENCE, Reply, Request, Upstream},
@@ -194,6 +194,41 @@ fn an_upstream_that_is_down_is_left_alone_and_probed_by_one() {
     until(|| gateway.post(CHAT, chat("lab/m", false)).status == 200);
     assert_eq!(asked.load(Ordering::Relaxed), before + 1, "only the probe went there");
     assert_eq!(gateway.post(CHAT, chat("lab/m", false)).status, 200);
+    gateway.stop();
+}
+
+/// Of an answer in one piece nothing is told before its end, so that another target may give it.
+#[test]
+fn an_answer_that_breaks_off_untold_is_given_by_the_next() {
+    use super::vendors::{Answer, Vendor};
+    let upstream = Upstream::start(|request| match Vendor::asked(request) {
+        (Vendor::Chat, true) => Reply::sse().event(&word("half")).close(),
+        (Vendor::Chat, false) => {
+            Reply::new(200, "application/json").piece("{\"choices\":[").close()
+        }
+        (vendor, stream) => vendor.reply(&Answer { text: "red", ..Answer::default() }, stream),
+    });
+    let both = "[aliases]\nboth = [\"lab/m\", \"goo/m\"]\nalone = \"lab/m\"\n";
+    let test = super::vendors::home(&upstream, both);
+    let gateway = Gateway::start(&test);
+    // Passed on, and translated.
+    let messages = |model: &str, stream: bool| {
+        let said = json!([{"role": "user", "content": "hi"}]);
+        json!({"model": model, "max_tokens": 9, "stream": stream, "messages": said}).to_string()
+    };
+    for (path, body) in [(CHAT, chat("both", false)), ("/v1/messages", messages("both", false))] {
+        let answer = gateway.post(path, body);
+        assert_eq!(
+            (answer.status, answer.header("x-maestro-served")),
+            (200, "goo/m"),
+            "{answer:?}"
+        );
+        assert!(answer.body.contains("red") && !answer.body.contains("half"), "{answer:?}");
+    }
+    assert!(gateway.post("/v1/messages", messages("alone", false)).status >= 500);
+    // A stream was told of the first one's beginning.
+    let answer = gateway.post("/v1/messages", messages("both", true));
+    assert!(answer.body.contains("half") && answer.body.contains("event: error"), "{answer:?}");
     gateway.stop();
 }
 

@@ -24,6 +24,7 @@ mod lanes;
 mod left_out;
 mod listener;
 mod models;
+mod opening;
 mod question;
 mod record;
 mod relay;

@@ -21,10 +21,10 @@ use plugin_api::{
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    chat::{Opened, Way},
     dialect::{Encoder, Head, Manner},
     failure::{Refusal, explain},
     left_out::Untold,
+    opening::{Opened, Way},
     relay::Frames,
 };
 use crate::{

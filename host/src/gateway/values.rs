@@ -7,9 +7,9 @@ use plugin_api::{error::ErrorKind, event::Usage};
 use super::{
     Call, Gateway,
     body::{self, Body},
-    chat::{Target, served_by, with_nearest},
     failure::Refusal,
     left_out::tell,
+    opening::{Target, served_by, with_nearest},
     question::Beside,
     record::Record,
     route::EmbedForm,
