@@ -120,6 +120,8 @@ struct Inner {
     config: RwLock<Arc<Config>>,
     /// The file that was last looked at, good or not, so that it is not said twice what is wrong.
     config_text: Mutex<String>,
+    /// What was said of the last one that does not serve.
+    config_refused: Mutex<String>,
     plugins: Generations,
     transport: Arc<Transport>,
     refresher: Arc<Refresher>,
@@ -178,6 +180,7 @@ impl Maestro {
             home,
             config,
             config_text,
+            config_refused: Mutex::default(),
             plugins,
             transport,
             refresher,

@@ -435,6 +435,16 @@ fn a_key_may_only_what_it_was_given() {
         chat("lab/m", false),
     );
     assert_eq!(answer.status, 403, "{answer:?}");
+    let answer = gateway.get("/v1/models/lab:work/other", &[("x-api-key", &own)]);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    for path in ["/v1/models/lab/other", "/s/work/v1/models"] {
+        gateway.get(path, &[("x-api-key", &own), ("x-maestro-session", "work")]);
+    }
+    let used = |name: &str| {
+        let bearer = format!("Bearer {name}-canary");
+        upstream.requests().iter().any(|asked| asked.header("authorization") == bearer)
+    };
+    assert!(used("home") && !used("work"));
     // Of a pool it gets its own, too.
     assert_eq!(ask(&own, &[], "lab:*/m").status, 200);
     assert_eq!(upstream.requests().pop().unwrap().header("authorization"), "Bearer home-canary");

@@ -141,6 +141,48 @@ fn requests_at_once_stay_within_the_budget() {
     gateway.stop();
 }
 
+/// Who leaves before the vendor says what was used has used it all the same.
+#[test]
+fn an_answer_that_is_left_costs_what_was_seen_of_it() {
+    let gate = Gate::new();
+    let hold = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let many = "red ".repeat(2_000);
+        Reply::sse().event(&word(&many)).wait(&hold).event("[DONE]")
+    });
+    let test = home(&upstream, "[prices]\n\"lab/m\" = { input = 0, output = 1000000 }\n");
+    let key = key(&test, &["--budget", "20/day"]);
+    let gateway = Gateway::start(&test);
+    let bearer = format!("Bearer {key}");
+    let body = chat("lab/m", true);
+    let mut client = gateway.send("POST", CHAT, &[("authorization", &bearer)], &body);
+    client.read_until("red red");
+    client.leave();
+    let rows = wait_for_usage(&test, 1);
+    assert!(rows[0]["cost_usd"].as_f64().unwrap() > 20.0, "{rows:?}");
+    assert_eq!(ask(&gateway, &key, CHAT, &body).status, 429);
+    gate.open();
+    gateway.stop();
+}
+
+/// A vendor that says it used more than there can be spoils no sum.
+#[test]
+fn counts_that_cannot_be_are_not_believed() {
+    let most = i64::MAX as u64;
+    let upstream = Upstream::always(uses(most, most));
+    let test = home(&upstream, DEAR);
+    let key = key(&test, &["--budget", "5/day"]);
+    let gateway = Gateway::start(&test);
+    assert_eq!(ask(&gateway, &key, CHAT, &chat("lab/m", false)).status, 200);
+    for _ in 0..2 {
+        assert_eq!(ask(&gateway, &key, CHAT, &chat("lab/m", false)).status, 429);
+    }
+    let rows = wait_for_usage(&test, 1);
+    assert_eq!(rows[0]["output_tokens"], 1_000_000_000, "{rows:?}");
+    assert_eq!(ask(&gateway, &key, CHAT, &chat("lab/m", false)).status, 429);
+    gateway.stop();
+}
+
 /// A stream says what it used only where it is asked to: it is asked, and its client none the wiser.
 #[test]
 fn a_key_that_is_counted_gets_the_same_answer() {

@@ -280,6 +280,21 @@ fn a_changed_configuration_serves_and_a_bad_one_does_not() {
     gateway.stop();
 }
 
+/// A provider may be written down before its plugin is there.
+#[test]
+fn a_configuration_serves_when_the_plugin_that_it_names_comes() {
+    let test = Test::new().plugin("echo");
+    let gateway = Gateway::start(&test);
+    let path = test.home().join("config.toml");
+    let text = "[providers.shout]\n[aliases]\nlater = \"shout/shout\"\n";
+    fs::write(&path, text).unwrap();
+    gateway.wait_for_stderr("the former configuration stays");
+    let test = test.plugin("shout");
+    until(|| gateway.post(CHAT, chat("later", false)).status == 200);
+    drop(gateway);
+    drop(test);
+}
+
 #[test]
 fn a_route_is_explained() {
     let upstream = Upstream::start(server);

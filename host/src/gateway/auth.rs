@@ -61,7 +61,9 @@ impl Gateway {
                 let meter = self.maestro.meter(&client).await?;
                 let meter = meter.map_err(|limit| limited(&client, &limit))?;
                 // Lists of models cost nothing, and tools ask for them often.
-                if request.method() == Method::POST {
+                if request.method() == Method::POST
+                    || !uri.path().trim_end_matches('/').ends_with("/models")
+                {
                     self.rates.take(&client)?;
                 }
                 Ok(Some((client, meter)))

@@ -144,7 +144,7 @@ async fn whole(opened: Opened, head: &Head, record: &mut Record) -> Result<Respo
             let mut untold = Untold::default();
             dropped.extend(first.iter().filter_map(|event| untold.of(&manner, event)));
             while let Some(event) = stream.next().await {
-                let event = event?;
+                let event = event.inspect_err(|_| record.used(&transcript.usage))?;
                 dropped.extend(untold.of(&manner, &event));
                 transcript.push(&event);
             }

@@ -1,7 +1,7 @@
 //! Lists of models, in the shape of the client.
 
 use http::{HeaderValue, Response};
-use plugin_api::{ProviderId, error::ErrorKind, operation::Model};
+use plugin_api::{ProviderId, operation::Model};
 
 use super::{Call, Gateway, body::Body, failure::Refusal, record::Record};
 
@@ -44,8 +44,7 @@ impl Gateway {
         if let Some(model) = listed.into_iter().find(|model| model.id == *id) {
             return Ok(Body::json(call.dialect.model(&model)));
         }
-        let target = self.targets(call, id, None).await?.into_iter().next();
-        let target = target.ok_or_else(|| Refusal::new(ErrorKind::NotFound, "no such model"))?;
+        let target = self.one_target(call, id).await?;
         let mut model = self.maestro.model_info(target.model(), target.call()).await?;
         // The client goes on with the name that it asked for.
         model.id = id.into();
@@ -54,7 +53,16 @@ impl Gateway {
 
     /// Returns the models that the client may ask, and the providers whose list is not there.
     async fn all_models(&self, call: &Call) -> (Vec<Model>, Vec<ProviderId>) {
-        let known = self.maestro.known_models(&call.session_of()).await;
+        // A session that the key may not use is not used for lists either.
+        let session_of = |provider: &ProviderId| {
+            let client = call.client.as_ref();
+            let allowed = |name: &String| {
+                client.is_none_or(|client| client.may_use_session(provider.as_str(), name))
+            };
+            let own = || client.and_then(|client| client.session(provider));
+            call.session_for(provider).filter(allowed).or_else(own)
+        };
+        let known = self.maestro.known_models(&session_of).await;
         let (mut chats, mut others) = (Vec::new(), Vec::new());
         for (provider, models) in &known.lists {
             let allowed = |model: &&Model| call.may_ask(provider.as_str(), model.id.as_str());

@@ -330,7 +330,9 @@ impl From<Error> for Failed {
 /// Names who answers. Selectors of sessions hold their provider; keys of the environment do not.
 pub(super) fn served_by(session: Option<&str>, provider: &str, model: &ModelId) -> String {
     match session {
-        Some(session) if session.starts_with(provider) => format!("{session}/{model}"),
+        Some(session) if session.split(':').next() == Some(provider) => {
+            format!("{session}/{model}")
+        }
         _ => format!("{provider}/{model}"),
     }
 }

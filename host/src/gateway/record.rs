@@ -26,6 +26,8 @@ pub(super) struct Record {
     meter: Option<Meter>,
     model: Option<String>,
     served: Option<String>,
+    /// Who is asked first: `provider/model`.
+    asked: Option<String>,
     status: Option<StatusCode>,
     first_byte: Option<Duration>,
     bytes: usize,
@@ -48,6 +50,7 @@ impl Record {
             meter: None,
             model: None,
             served: None,
+            asked: None,
             status: None,
             first_byte: None,
             bytes: 0,
@@ -79,6 +82,7 @@ impl Record {
         estimate: Estimate,
     ) -> Result<(), Refusal> {
         let (Some(meter), Some(client)) = (&mut self.meter, &call.client) else { return Ok(()) };
+        self.asked = Some(format!("{}/{}", model.provider, model.model));
         let reserved =
             meter.reserve(model.provider.as_str(), model.model.as_str(), estimate).await?;
         reserved.map_err(|limit| limited(client, &limit))
@@ -117,6 +121,18 @@ impl Record {
     pub(super) fn complete(&mut self) {
         self.complete = true;
     }
+
+    /// Estimates the tokens that the client may have seen of an answer that did not tell them; `None` for
+    /// one that may have been there in whole.
+    fn seen(&self, gone: bool) -> Option<u64> {
+        let bytes = self.bytes as u64;
+        match () {
+            () if !gone && self.usage.output_tokens.is_some() => Some(0),
+            () if self.stream.is_some() => Some(bytes / BYTES_PER_EVENT),
+            () if gone => None,
+            () => Some(bytes / BYTES_PER_TOKEN),
+        }
+    }
 }
 
 impl Drop for Record {
@@ -127,11 +143,13 @@ impl Drop for Record {
             self.served = told.served.or(self.served.take());
             self.failure = told.failure.or(self.failure.take());
         }
-        if let (Some(meter), Some(served)) = (&self.meter, &self.served) {
-            meter.used(served, &self.usage);
+        let gone = self.status.is_none() || !self.complete;
+        // Who leaves before anybody answered has asked all the same.
+        let asked = self.asked.as_ref().filter(|_| gone && self.failure.is_none());
+        if let (Some(meter), Some(served)) = (&self.meter, self.served.as_ref().or(asked)) {
+            meter.used(served, &self.usage, self.seen(gone));
         }
         let ms = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3;
-        let gone = self.status.is_none() || !self.complete;
         tracing::info!(
             target: ACCESS,
             id = self.id.to_str().unwrap_or_default(),
@@ -172,6 +190,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// What the log calls these lines.
 pub(crate) const ACCESS: &str = "maestro::access";
+
+/// What an event that holds one token takes at least, in all dialects.
+const BYTES_PER_EVENT: u64 = 128;
+
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Longest id that is taken from a client.
 const MAX_ID: usize = 128;

@@ -87,7 +87,7 @@ impl Gateway {
     }
 
     /// Returns the first target: vectors and counts of another model would mean something else.
-    async fn one_target(&self, call: &Call, name: &str) -> Result<Target, Refusal> {
+    pub(super) async fn one_target(&self, call: &Call, name: &str) -> Result<Target, Refusal> {
         let target = self.targets(call, name, None).await?.into_iter().next();
         let target = target.ok_or_else(|| Refusal::new(ErrorKind::NotFound, "no such model"))?;
         let (provider, model) = (&target.model().provider, &target.model().model);

@@ -110,6 +110,16 @@ impl Client {
         self.is_bound_to(provider, session) && self.allow.as_ref().is_none_or(allows)
     }
 
+    /// Reports whether the key may ask a provider for anything with this session, by its name.
+    #[must_use]
+    pub fn may_use_session(&self, provider: &str, session: &str) -> bool {
+        let name = session.split('@').next();
+        let allows = |allow: &Vec<RefPattern>| {
+            allow.iter().any(|p| p.allows_provider(provider) && p.allows_session(name))
+        };
+        self.is_bound_to(provider, name) && self.allow.as_ref().is_none_or(allows)
+    }
+
     /// Reports whether a session is one that the key is bound to, if it is to any of the provider's.
     fn is_bound_to(&self, provider: &str, session: Option<&str>) -> bool {
         let of_it =

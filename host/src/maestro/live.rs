@@ -58,10 +58,8 @@ impl Maestro {
                 plugins.any(|plugin| !development::is_live(&plugin.judged.path))
             };
             let unfinished = (why == Why::News || ended()) && {
-                maestro.reload_config_or_warn(Asked::ByTheFile);
-                let changes = maestro.reload_plugins();
+                let changes = maestro.reload_all(Asked::ByTheFile);
                 tell(&changes);
-                changes.problems.iter().for_each(|problem| maestro.warn(problem));
                 changes.unfinished
             };
             let late = maestro.inner.plugins.end_late();
@@ -76,16 +74,36 @@ impl Maestro {
     /// Looks at configuration and plugin folders again, as on SIGHUP. What goes wrong is told to who
     /// listens on [`on_warning`](Self::on_warning), and leaves what served before.
     pub fn reload(&self) -> Changes {
-        self.reload_config_or_warn(Asked::ByName);
-        let changes = self.reload_plugins();
-        changes.problems.iter().for_each(|problem| self.warn(problem));
-        changes
+        self.reload_all(Asked::ByName)
     }
 
-    fn reload_config_or_warn(&self, asked: Asked) {
-        if let Err(error) = self.reload_config(asked) {
-            self.warn(&format!("{}; the former configuration stays", super::one_line(&error)));
+    fn reload_all(&self, asked: Asked) -> Changes {
+        let mut read = self.reload_config(asked);
+        let mut changes = self.reload_plugins();
+        // A provider and its plugin may come in any order.
+        if matches!(read, Err(Error::Misfit(_))) {
+            read = self.reload_config(asked);
+            if matches!(read, Ok(true)) {
+                let more = self.reload_plugins();
+                changes.serving.extend(more.serving);
+                changes.gone.extend(more.gone);
+                changes.problems.extend(more.problems);
+                changes.unfinished |= more.unfinished;
+            }
         }
+        let mut last = self.inner.config_refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = read {
+            let said = format!("{}; the former configuration stays", super::one_line(&error));
+            if asked == Asked::ByName || *last != said {
+                self.warn(&said);
+            }
+            *last = said;
+        } else {
+            last.clear();
+        }
+        drop(last);
+        changes.problems.iter().for_each(|problem| self.warn(problem));
+        changes
     }
 
     /// Reads the configuration again and lets it serve from the next request on, if it is good. Reports
@@ -117,10 +135,10 @@ impl Maestro {
             ));
             return Ok(false);
         }
-        let config = Config::parse(&text, &path);
-        *seen = text;
-        let config = config?;
+        let config = Config::parse(&text, &path)?;
         self.inner.plugins.fits(&config)?;
+        // Only now: one that does not fit today may tomorrow, with another plugin.
+        *seen = text;
         *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(true)
     }

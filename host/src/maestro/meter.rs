@@ -242,34 +242,47 @@ impl Meter {
         Ok(reserved)
     }
 
-    /// Counts what a request used, once it is over. `served` is `provider[:session]/model`. A prompt
-    /// whose length the vendor does not tell costs what was estimated.
-    pub fn used(&self, served: &str, usage: &Usage) {
+    /// Counts what a request used, once it is over. `served` is `provider[:session]/model`. What the vendor
+    /// does not tell, or had not told when its client left, costs what is estimated: the prompt by its
+    /// length, the answer by `seen`, the tokens that may have been seen of it.
+    pub fn used(&self, served: &str, usage: &Usage, seen: Option<u64>) {
         let Some((provider, model)) = served.split_once('/') else { return };
         let provider = provider.split(':').next().unwrap_or_default();
         let inner = &self.maestro.inner;
         let mut paid = usage.clone();
+        for count in [
+            &mut paid.input_tokens,
+            &mut paid.output_tokens,
+            &mut paid.cached_input_tokens,
+            &mut paid.cache_write_tokens,
+        ] {
+            *count = count.map(|tokens| tokens.min(MOST_TOKENS));
+        }
         if paid.input_tokens.is_none() {
             paid.input_tokens = self.estimate.map(|estimate| estimate.input_tokens);
         }
+        let estimate = self.estimate.unwrap_or_default();
+        if estimate.output_tokens > 0 {
+            let seen = seen.unwrap_or(estimate.output_tokens);
+            paid.output_tokens = Some(paid.output_tokens.unwrap_or_default().max(seen));
+        }
         let cost = price(&self.maestro.config().prices, provider, model).map(|it| it.of(&paid));
-        let count = |tokens: Option<u64>| i64::try_from(tokens.unwrap_or_default()).unwrap_or(0);
         let used = ClientUse {
             client_key: self.client.key.id.clone(),
             day: now_s().div_euclid(DAY_S),
             provider: provider.to_owned(),
             model: model.to_owned(),
             requests: 1,
-            input_tokens: count(usage.input_tokens),
-            output_tokens: count(usage.output_tokens),
+            input_tokens: count_of(usage.input_tokens),
+            output_tokens: count_of(usage.output_tokens),
             cost_micros: cost.unwrap_or_default(),
             unpriced: i64::from(cost.is_none()),
         };
         if let Some(count) = lock(&inner.ledger.counts).get_mut(&self.client.key.id) {
-            count.unwritten_micros += used.cost_micros;
+            count.unwritten_micros = count.unwritten_micros.saturating_add(used.cost_micros);
             if let Some(limit) = self.client.key.tokens_per_minute {
                 let left = count.tokens_left(limit, Instant::now());
-                let tokens = (used.input_tokens + used.output_tokens) as f64;
+                let tokens = (count_of(paid.input_tokens) + count_of(paid.output_tokens)) as f64;
                 count.tokens = Some((left - tokens, Instant::now()));
             }
         }
@@ -335,10 +348,17 @@ fn write_down(
         let mut counts = lock(counts);
         for used in batch {
             if let Some(count) = counts.get_mut(&used.client_key) {
-                count.unwritten_micros -= used.cost_micros;
+                count.unwritten_micros = count.unwritten_micros.saturating_sub(used.cost_micros);
             }
         }
     }
+}
+
+/// Most tokens that are believed of one request: sums of more would not fit where they are kept.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
+fn count_of(tokens: Option<u64>) -> i64 {
+    tokens.unwrap_or_default().min(MOST_TOKENS).cast_signed()
 }
 
 /// Adds up what belongs into one row: many requests of a key go to few models.

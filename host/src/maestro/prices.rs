@@ -53,6 +53,8 @@ impl Price {
 /// Finds the price of a model: of the user's own first, then of those that are shipped.
 #[must_use]
 pub fn price(own: &Prices, provider: &str, model: &str) -> Option<Price> {
+    // Google's long form of a name is the same model.
+    let model = model.strip_prefix("models/").unwrap_or(model);
     let whole = format!("{provider}/{model}");
     let of = |prices| find(prices, &whole, provider, model);
     of(own).or_else(|| of(&SHIPPED))

@@ -193,7 +193,9 @@ impl Transport {
             .connect_timeout(Duration::from_millis(self.timeouts.connect_ms))
             .tcp_nodelay(true)
             .pool_idle_timeout(Duration::from_secs(90))
-            .http2_adaptive_window(true)
+            // One connection for each answer. Of answers that share one over HTTP/2, those whose clients
+            // do not read use up the window of all, and the vendor's limit of streams is everybody's.
+            .http1_only()
             .user_agent(concat!("maestro/", env!("CARGO_PKG_VERSION")));
         if direct {
             builder = builder.no_proxy();
