@@ -176,6 +176,20 @@ fn a_slow_client_slows_the_upstream() {
 }
 
 #[test]
+fn a_client_that_stops_reading_is_let_go_and_so_is_the_upstream() {
+    // More than the system's own buffers hold.
+    let piece = format!("data: {}\n\n", word(&"x".repeat(1 << 20)));
+    let reply = (0..64).fold(Reply::sse(), |reply, _| reply.piece(&piece));
+    let upstream = Upstream::always(reply.hang());
+    let test = home(&upstream, &format!("{LISTED}[serve]\nwrite_timeout_ms = 200\n"));
+    let gateway = Gateway::start(&test);
+    let mut client = gateway.send("POST", CHAT, &[], chat("lab/m", true));
+    client.read_until("xxx");
+    upstream.wait_for_closed(1);
+    client.leave();
+}
+
+#[test]
 fn told_to_stop_it_finishes_what_it_began() {
     let gate = Gate::new();
     let reply = Reply::sse().event(&word("red")).wait(&gate).event(&word("green"));

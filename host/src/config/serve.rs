@@ -23,6 +23,8 @@ pub struct ServeConfig {
     pub header_timeout_ms: u64,
     /// Until the body of a request is complete.
     pub body_timeout_ms: u64,
+    /// Until a client takes something of an answer that waits for it.
+    pub write_timeout_ms: u64,
     /// Longest silence in a stream before a sign of life is sent.
     pub heartbeat_ms: u64,
     /// How long streams may go on after the gateway was told to stop.
@@ -52,6 +54,8 @@ impl Default for ServeConfig {
             max_body_bytes: 32 << 20,
             header_timeout_ms: 30_000,
             body_timeout_ms: 120_000,
+            // A tool that is stopped for a while, by hand or by its own work, finds its answer again.
+            write_timeout_ms: 300_000,
             heartbeat_ms: 15_000,
             drain_ms: 30_000,
             tls: None,

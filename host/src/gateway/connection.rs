@@ -76,6 +76,10 @@ pub(super) struct Connection {
     wire: Wire,
     traffic: Arc<Traffic>,
     closing: Closing,
+    /// How long a client may take nothing of what waits for it.
+    patience: Duration,
+    /// Since nothing is taken.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -87,8 +91,24 @@ enum Closing {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire, traffic: Arc<Traffic>) -> Self {
-        Self { wire, traffic, closing: Closing::Not }
+    pub(super) fn new(wire: Wire, traffic: Arc<Traffic>, patience: Duration) -> Self {
+        Self { wire, traffic, closing: Closing::Not, patience, stalled: None }
+    }
+
+    /// Lets a write wait for the client as long as it has patience.
+    fn waited<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -193,7 +213,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.wire).poll_write(cx, bytes);
+        self.waited(cx, written)
     }
 
     fn poll_write_vectored(
@@ -201,7 +222,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write_vectored(cx, pieces)
+        let written = Pin::new(&mut self.wire).poll_write_vectored(cx, pieces);
+        self.waited(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -209,7 +231,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
+        let flushed = Pin::new(&mut self.wire).poll_flush(cx);
+        self.waited(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

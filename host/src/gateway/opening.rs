@@ -140,11 +140,16 @@ impl<'a> Opening<'a> {
         Err(self.told())
     }
 
-    /// Notes that the answer that was begun broke off; [`next`](Self::next) tries another target.
+    /// Notes that the answer that was begun broke off; [`next`](Self::next) tries another target, unless
+    /// the first one may have kept what it was asked.
     pub(super) async fn broke(&mut self, error: Error) -> Result<(), Refusal> {
         let Some(target) = self.begun.take() else { return Err(error.into()) };
         let goes_on = self.failed(&target, error, None).await;
-        if goes_on && self.targets.len() > 0 { Ok(()) } else { Err(self.told()) }
+        if goes_on && self.targets.len() > 0 && !self.question.stores() {
+            Ok(())
+        } else {
+            Err(self.told())
+        }
     }
 
     /// Notes a failure; reports whether another target may do better.

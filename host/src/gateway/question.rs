@@ -214,13 +214,17 @@ impl Question {
         self.counted.as_ref().unwrap_or(&self.body)
     }
 
+    /// Reports whether it leaves traces at the vendor, so that it is not sent twice.
+    pub(super) fn stores(&self) -> bool {
+        self.form == ChatForm::OpenAiResponses
+            && native::value(&self.index, "store") != Some(&Value::Bool(false))
+    }
+
     /// Returns the request that passes the body on. Nobody asks for it again after the last time.
     pub(super) fn native(&mut self, is_last: bool) -> (ChatRequest, Native) {
         let mut request = ChatRequest::default();
         if self.form == ChatForm::OpenAiResponses {
-            // These leave traces at the vendor, so that such a request is not sent twice.
-            let stores = native::value(&self.index, "store") != Some(&Value::Bool(false));
-            request.store = Some(stores);
+            request.store = Some(self.stores());
         }
         let index = &mut self.index;
         request.native = Some(if is_last { std::mem::take(index) } else { index.clone() });

@@ -241,6 +241,7 @@ impl Server {
             gateway: self.gateway,
             tls: self.tls.map(|(acceptor, _)| acceptor),
             header_timeout: Duration::from_millis(self.settings.header_timeout_ms.max(1)),
+            write_timeout: Duration::from_millis(self.settings.write_timeout_ms.max(1)),
             permits: Arc::new(Semaphore::new(most as usize)),
             lanes: self.lanes,
             closing: AtomicBool::new(false),
@@ -300,6 +301,7 @@ struct Service {
     gateway: Arc<Gateway>,
     tls: Option<TlsAcceptor>,
     header_timeout: Duration,
+    write_timeout: Duration,
     /// One for each connection.
     permits: Arc<Semaphore>,
     lanes: Lanes,
@@ -387,7 +389,10 @@ impl Service {
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(Connection::new(wire, Arc::clone(&traffic))), answer);
+            .serve_connection(
+                TokioIo::new(Connection::new(wire, Arc::clone(&traffic), self.write_timeout)),
+                answer,
+            );
         let mut connection = pin!(connection);
         // A failed connection is the client's business: it went away, or spoke no HTTP.
         tokio::select! {
